@@ -1,0 +1,57 @@
+/* Files. Native on engines that have them, else on the loop's pool of threads: no file op blocks the loop. */
+#ifndef PROA_FILE_H
+#define PROA_FILE_H
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "op.h"
+
+PROA_BEGIN
+
+struct statx; /* <sys/stat.h> with _GNU_SOURCE, or <linux/stat.h> */
+
+/* Names the current directory where a directory is asked for. */
+#define PROA_CWD proa_fd_of(AT_FDCWD)
+
+/* Reads and writes at the file's own position, which they move. Pipes, terminals and sockets have no other, and take any
+ * offset for it. */
+#define PROA_POSITION UINT64_MAX
+
+enum proa_resolve {
+    PROA_RESOLVE_BENEATH = 0x08,     /* fail with EXDEV where the path or a link in it would leave the directory */
+    PROA_RESOLVE_NO_SYMLINKS = 0x04, /* fail with ELOOP on any symbolic link */
+    PROA_RESOLVE_NO_XDEV = 0x01,     /* fail with EXDEV where a mount would be crossed */
+};
+
+/* How to open: `flags` and `mode` as of open(2), O_CLOEXEC is always added; `resolve` as of openat2(2). */
+typedef struct proa_open_how {
+    int flags;
+    mode_t mode;
+    unsigned resolve;
+} proa_open_how;
+
+/* Opens `path`, relative to `directory`. `path` must stay until completion. value: the descriptor. */
+PROA_API void proa_open(proa_loop *loop, proa_op *op, proa_fd directory, const char *path, proa_open_how how,
+                        proa_callback *callback);
+
+/* Reads or writes at most `size` bytes at `offset`. value: bytes, which may be fewer; 0 is the end of the file. As with
+ * write(2), a pipe that nobody reads raises SIGPIPE: ignore it, and get -EPIPE. */
+PROA_API void proa_read(proa_loop *loop, proa_op *op, proa_fd fd, void *data, size_t size, uint64_t offset,
+                        proa_callback *callback);
+PROA_API void proa_write(proa_loop *loop, proa_op *op, proa_fd fd, const void *data, size_t size, uint64_t offset,
+                         proa_callback *callback);
+
+/* Makes what was written durable; fdatasync leaves out metadata that no later read needs. value: 0. */
+PROA_API void proa_fsync(proa_loop *loop, proa_op *op, proa_fd fd, proa_callback *callback);
+PROA_API void proa_fdatasync(proa_loop *loop, proa_op *op, proa_fd fd, proa_callback *callback);
+
+/* Fills `*ret_stat` (STATX_BASIC_STATS) for `path` relative to `fd`, or for `fd` itself where `path` is "". Both
+ * must stay until completion. Symbolic links are followed. value: 0. */
+PROA_API void proa_stat(proa_loop *loop, proa_op *op, proa_fd fd, const char *path, struct statx *ret_stat,
+                        proa_callback *callback);
+
+PROA_END
+
+#endif
