@@ -1,0 +1,22 @@
+#include "engine/gather.h"
+
+struct gathering gather(proa_op *first, struct iovec *pieces)
+{
+    struct gathering all = {.relaxed = OP_RELAXED};
+
+    proa_op *op;
+
+    for (op = first; op && op->kind == OP_SEND && all.count < GATHER_MAX; op = op->next) {
+        struct iovec *piece = &pieces[all.count++];
+
+        piece->iov_base = (uint8_t *)op->data + op->moved;
+        piece->iov_len = op->size - op->moved;
+        all.size += piece->iov_len;
+        all.relaxed &= op->flags & (op->flags & OP_REFUSED ? 0 : OP_RELAXED);
+        op->flags |= OP_SUBMITTED;
+    }
+    /* What waits behind these depends on their end. */
+    if (op)
+        all.relaxed = 0;
+    return all;
+}

@@ -1,0 +1,44 @@
+/* Readiness turned into completion, once for all engines that only learn what is ready.
+ *
+ * Try the call; would-block parks the op in its descriptor's list and has the poller watch; ready means try again; the
+ * result goes up the same way as every other. A poller brings only the four functions below. */
+#ifndef PROA_READY_H
+#define PROA_READY_H
+
+#include <proa/buffer.h>
+
+#include "engine/engine.h"
+
+/* Directions, as the poller sees them. */
+enum { READY_IN = 1 << 0, READY_OUT = 1 << 1, READY_PRIORITY = 1 << 2, READY_HANGUP = 1 << 3 };
+
+struct ready_engine;
+struct poller;
+
+struct poller_table {
+    int (*open)(struct sys *sys, struct poller **ret_poller);
+    void (*close)(struct poller *poller);
+
+    /* Watches `fd` for `to` instead of `from` (0: it is not watched). Returns 0 or a negative errno: EPERM where the
+     * descriptor is of a kind that is always ready. */
+    int (*watch)(struct poller *poller, int fd, unsigned from, unsigned to);
+
+    /* Waits at most `timeout_ns` and calls ready_report() for each descriptor that is ready. */
+    void (*wait)(struct poller *poller, struct ready_engine *engine, uint64_t timeout_ns);
+};
+
+int ready_open(struct engine_host *host, const struct poller_table *poller, struct engine **ret_engine);
+void ready_report(struct ready_engine *engine, int fd, unsigned directions);
+
+/* The functions of an engine table, but for `open`. */
+void ready_close(struct engine *engine);
+void ready_start(struct engine *engine, proa_op *op);
+void ready_cancel(struct engine *engine, proa_op *op);
+void ready_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns);
+size_t ready_reap(struct engine *engine, struct completion *completions, size_t max);
+void ready_wake(struct engine *engine);
+int ready_pool_open(struct engine *engine, proa_buffer_pool *pool);
+void ready_pool_close(struct engine *engine, proa_buffer_pool *pool);
+void ready_buffer_return(struct engine *engine, proa_buffer_pool *pool, uint32_t buffer);
+
+#endif

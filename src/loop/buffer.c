@@ -1,0 +1,87 @@
+/* Buffer pools: what all engines share; where the free buffers lie is the engine's business. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "loop/loop.h"
+
+enum { COUNT_MAX = 32768, POOLS_MAX = 65535 };
+
+int proa_buffer_pool_open(proa_loop *loop, uint32_t count, uint32_t size, proa_buffer_pool **ret_pool)
+{
+    struct engine_host *host = host_of(loop);
+    proa_buffer_pool *pool;
+    int error;
+
+    loop_check(loop, __func__);
+    *ret_pool = NULL;
+    if (count == 0 || count > COUNT_MAX || (count & (count - 1)) != 0 || size == 0 || loop->pool_count == POOLS_MAX)
+        return -EINVAL;
+    pool = calloc(1, sizeof(*pool));
+    if (!pool)
+        return -ENOMEM;
+    *pool = (proa_buffer_pool){.loop = loop, .count = count, .size = size, .available = count, .id = loop->pool_count};
+    pool->memory = sys_map(&host->sys, (size_t)count * size);
+    error = pool->memory ? host->table->pool_open(host->engine, pool) : -ENOMEM;
+    if (error < 0) {
+        if (pool->memory)
+            sys_unmap(&host->sys, pool->memory, (size_t)count * size);
+        free(pool);
+        return error;
+    }
+    loop->pool_count++;
+    pool->next = loop->pools;
+    loop->pools = pool;
+    *ret_pool = pool;
+    return 0;
+}
+
+void pool_free(proa_buffer_pool *pool)
+{
+    struct engine_host *host = host_of(pool->loop);
+
+    host->table->pool_close(host->engine, pool);
+    sys_unmap(&host->sys, pool->memory, (size_t)pool->count * pool->size);
+    free(pool);
+}
+
+void proa_buffer_pool_close(proa_buffer_pool *pool)
+{
+    proa_loop *loop = pool->loop;
+    proa_buffer_pool **link = &loop->pools;
+
+    loop_check(loop, __func__);
+    if (pool->users > 0)
+        panic(__func__, "a receive is still in flight on the pool");
+    while (*link != pool)
+        link = &(*link)->next;
+    *link = pool->next;
+    pool_free(pool);
+}
+
+void *proa_buffer(const proa_buffer_pool *pool, uint32_t buffer)
+{
+    ASSERT(buffer < pool->count);
+    return pool->memory + (size_t)buffer * pool->size;
+}
+
+void pool_feed(proa_buffer_pool *pool)
+{
+    proa_op *op = pool->starved.first;
+
+    op_detach(host_of(pool->loop), op);
+    op_engage(pool->loop, op);
+}
+
+void proa_buffer_return(proa_buffer_pool *pool, uint32_t buffer)
+{
+    proa_loop *loop = pool->loop;
+    struct engine_host *host = host_of(loop);
+
+    loop_check(loop, __func__);
+    if (unlikely(buffer >= pool->count || pool->available == pool->count))
+        panic(__func__, "the buffer was not lent");
+    host->table->buffer_return(host->engine, pool, buffer);
+    pool->available++;
+    if (unlikely(pool->starved.first))
+        pool_feed(pool);
+}
