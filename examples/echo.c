@@ -1,0 +1,105 @@
+/* An echo server: every message goes back as it came. An idle client holds no buffer; a message is sent straight from the
+ * buffer it was received into, and each buffer has the op that sends it. */
+#include <proa/proa.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUFFERS = 1024, BUFFER_SIZE = 4096, BACKLOG = 4096 };
+
+struct client {
+    proa_op op; /* receives, and closes in the end */
+    proa_fd fd;
+};
+
+static proa_op listener, acceptor, interrupt, terminate, sends[BUFFERS];
+static proa_buffer_pool *pool;
+static unsigned long echoes_left;
+
+static void on_closed(proa_op *op, proa_result result)
+{
+    (void)result;
+    free(proa_owner(op, struct client, op));
+}
+
+static void on_sent(proa_op *op, proa_result result)
+{
+    (void)result; /* a client that is gone ends its receive, too */
+    proa_buffer_return(pool, (uint32_t)(op - sends));
+    if (echoes_left && --echoes_left == 0)
+        proa_loop_stop(op->loop);
+}
+
+static void on_received(proa_op *op, proa_result result)
+{
+    struct client *client = proa_owner(op, struct client, op);
+
+    if (result.value <= 0)
+        proa_close(op->loop, op, client->fd, on_closed);
+    else
+        proa_send_relaxed(op->loop, &sends[result.buffer], client->fd, proa_buffer(pool, result.buffer),
+                          (size_t)result.value, on_sent);
+}
+
+static void on_accepted(proa_op *op, proa_result result)
+{
+    struct client *client;
+
+    if (result.value < 0)
+        return;
+    client = calloc(1, sizeof(*client));
+    client->fd = proa_result_fd(result);
+    proa_recv_many(op->loop, &client->op, client->fd, pool, on_received);
+}
+
+static void on_listening(proa_op *op, proa_result result)
+{
+    char text[PROA_ADDRESS_TEXT_MAX];
+    proa_address address;
+
+    if (result.value < 0) {
+        fprintf(stderr, "echo: cannot listen: %s\n", strerror((int)-result.value));
+        exit(1);
+    }
+    proa_local_address(proa_result_fd(result), &address);
+    printf("listening %s, engine %s\n", proa_address_format(&address, text, sizeof(text)),
+           proa_loop_choice(op->loop));
+    fflush(stdout);
+    proa_accept_many(op->loop, &acceptor, proa_result_fd(result), on_accepted);
+}
+
+static void on_signal(proa_op *op, proa_result result)
+{
+    if (result.value > 0)
+        proa_loop_stop(op->loop);
+}
+
+static const char *option(int count, char **words, const char *name, const char *otherwise)
+{
+    for (int i = 1; i + 1 < count; i++)
+        if (strcmp(words[i], name) == 0)
+            return words[i + 1];
+    return otherwise;
+}
+
+int main(int count, char **words)
+{
+    proa_loop_options options = {.engine = option(count, words, "--engine", NULL)};
+    const char *text = option(count, words, "--listen", "127.0.0.1:7007");
+    proa_address address;
+    proa_loop *loop;
+
+    echoes_left = strtoul(option(count, words, "--exit-after", "0"), NULL, 10);
+    if (proa_address_parse(text, &address) < 0 || proa_loop_open(&loop, &options) < 0 ||
+        proa_buffer_pool_open(loop, BUFFERS, BUFFER_SIZE, &pool) < 0) {
+        fprintf(stderr, "usage: echo [--listen ADDR:PORT] [--engine uring|epoll] [--exit-after MESSAGES]\n");
+        return 2;
+    }
+    proa_listen(loop, &listener, &address, BACKLOG, 0, on_listening);
+    proa_signal(loop, &interrupt, SIGINT, on_signal);
+    proa_signal(loop, &terminate, SIGTERM, on_signal);
+    proa_loop_run(loop, PROA_UNTIL_STOPPED);
+    proa_loop_close(loop);
+    return 0;
+}
