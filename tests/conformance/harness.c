@@ -1,0 +1,560 @@
+#include "harness.h"
+
+#include <dirent.h>
+#include <ftw.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
+/* Far more than any case needs, also under sanitizers on a busy machine: it only tells hanging from working. */
+enum { LIMIT_S = 60 };
+
+static char current_test[64] = "?";
+static char current_case[160] = "start";
+static char engine_name[32];
+
+bool test_in_call;
+unsigned test_reentered;
+
+bool test_slow(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return true;
+#endif
+#endif
+    return getenv("VALGRIND") != NULL;
+}
+
+_Noreturn void test_fatal(const char *file, int line, const char *what)
+{
+    int error = errno;
+
+    fprintf(stderr, "%s:%d: required: %s\n    in case: %s; errno: %s\n", file, line, what, current_case,
+            strerror(error));
+    exit(1);
+}
+
+/* Only write(2) and _exit(2): this interrupts anything. */
+static void on_alarm(int number)
+{
+    const char *parts[] = {current_test, " ", engine_name, ": hung in case: ", current_case, "\n"};
+
+    (void)number;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        if (write(2, parts[i], strlen(parts[i])) < 0)
+            break;
+    }
+    _exit(1);
+}
+
+static void limit_time(void)
+{
+    struct sigaction action = {.sa_handler = on_alarm};
+
+    sigaction(SIGALRM, &action, NULL);
+    alarm(LIMIT_S);
+}
+
+static bool engine_report(const char *name, proa_engine_report *ret_report)
+{
+    for (size_t i = 0; proa_engine_inspect(i, ret_report); i++) {
+        if (strcmp(ret_report->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+void test_begin(int argc, char **argv, const char *name)
+{
+    proa_engine_report report;
+
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s ENGINE\n", argv[0]);
+        exit(2);
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    snprintf(current_test, sizeof(current_test), "%s", name);
+    snprintf(engine_name, sizeof(engine_name), "%s", argv[1]);
+    unsetenv("PROA_ENGINE");
+    limit_time();
+    if (!engine_report(engine_name, &report)) {
+        fprintf(stderr, "%s: no engine is called \"%s\"\n", name, engine_name);
+        exit(1);
+    }
+    if (!report.available)
+        exit(check_skip(name, report.reason));
+}
+
+void test_case(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(current_case, sizeof(current_case), format, arguments);
+    va_end(arguments);
+    alarm(LIMIT_S);
+    if (getenv("TEST_VERBOSE"))
+        fprintf(stderr, "case: %s\n", current_case);
+}
+
+const char *test_case_name(void)
+{
+    return current_case;
+}
+
+const char *test_engine(void)
+{
+    return engine_name;
+}
+
+/* Loops and slots. */
+
+proa_loop *loop_open_with(proa_loop_options options)
+{
+    proa_loop *loop = NULL;
+    int result;
+
+    options.engine = engine_name;
+    result = proa_loop_open(&loop, &options);
+    if (result < 0) {
+        fprintf(stderr, "%s: a loop on %s: %s\n", current_test, engine_name, strerror(-result));
+        exit(1);
+    }
+    REQUIRE(strcmp(proa_loop_engine(loop), engine_name) == 0);
+    return loop;
+}
+
+proa_loop *loop_open(void)
+{
+    return loop_open_with((proa_loop_options){0});
+}
+
+proa_loop *loop_open_sized(uint32_t queue_entries)
+{
+    return loop_open_with((proa_loop_options){.queue_entries = queue_entries});
+}
+
+void loop_run_for(proa_loop *loop, uint64_t ns)
+{
+    struct slot timer = {0};
+
+    proa_timer(loop, &timer.op, clock_ns() + ns, slot_done);
+    RUN_UNTIL(loop, timer.finals);
+}
+
+static uint64_t orders;
+
+uint64_t slot_orders(void)
+{
+    return orders;
+}
+
+void slot_done(proa_op *op, proa_result result)
+{
+    struct slot *slot = proa_owner(op, struct slot, op);
+    bool more = result.flags & PROA_MORE;
+
+    if (test_in_call)
+        test_reentered++;
+    REQUIRE(!!proa_in_flight(op) == more);
+    REQUIRE(op->loop != NULL);
+    slot->value = result.value;
+    slot->flags = result.flags;
+    slot->buffer = result.buffer;
+    slot->order = ++orders;
+    slot->at_ns = proa_now(op->loop);
+    if (result.value > 0)
+        slot->bytes += (uint64_t)result.value;
+    if (more)
+        slot->mores++;
+    else
+        slot->finals++;
+    if (slot->then)
+        slot->then(slot, result);
+}
+
+/* Sockets. */
+
+proa_address address_any(enum family family)
+{
+    proa_address address;
+    char text[PROA_ADDRESS_TEXT_MAX];
+
+    if (family == TCP)
+        snprintf(text, sizeof(text), "127.0.0.1:0");
+    else
+        snprintf(text, sizeof(text), "unix:%s", temp_fresh("socket"));
+    REQUIRE(proa_address_parse(text, &address) == 0);
+    return address;
+}
+
+proa_fd listen_on(proa_loop *loop, enum family family, int backlog, proa_address *ret_bound)
+{
+    proa_address address = address_any(family);
+    struct slot slot = {0};
+
+    proa_listen(loop, &slot.op, &address, backlog, 0, slot_done);
+    RUN_UNTIL(loop, slot.finals);
+    REQUIRE(slot.value >= 0);
+    if (ret_bound)
+        REQUIRE(proa_local_address(proa_fd_of((int)slot.value), ret_bound) == 0);
+    return proa_fd_of((int)slot.value);
+}
+
+static void make_non_blocking(int fd)
+{
+    REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+}
+
+int far_connect(const proa_address *address)
+{
+    int fd = socket(address->as.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    REQUIRE(fd >= 0);
+    REQUIRE(connect(fd, &address->as.any, address->size) == 0);
+    make_non_blocking(fd);
+    return fd;
+}
+
+static proa_fd accept_one(proa_loop *loop, proa_fd listener)
+{
+    struct slot slot = {0};
+
+    proa_accept(loop, &slot.op, listener, slot_done);
+    RUN_UNTIL(loop, slot.finals);
+    REQUIRE(slot.value >= 0);
+    return proa_fd_of((int)slot.value);
+}
+
+void pair_open(proa_loop *loop, enum family family, proa_fd *ret_near, int *ret_far)
+{
+    proa_address bound;
+    proa_fd listener = listen_on(loop, family, 16, &bound);
+
+    *ret_far = far_connect(&bound);
+    *ret_near = accept_one(loop, listener);
+    close_now(loop, listener);
+}
+
+void pair_open_inside(proa_loop *loop, enum family family, proa_fd *ret_near, proa_fd *ret_far)
+{
+    proa_address bound;
+    proa_fd listener = listen_on(loop, family, 16, &bound);
+    struct slot slot = {0};
+
+    proa_connect(loop, &slot.op, &bound, slot_done);
+    *ret_near = accept_one(loop, listener);
+    RUN_UNTIL(loop, slot.finals);
+    REQUIRE(slot.value >= 0);
+    *ret_far = proa_fd_of((int)slot.value);
+    close_now(loop, listener);
+}
+
+void close_now(proa_loop *loop, proa_fd fd)
+{
+    struct slot slot = {0};
+
+    proa_close(loop, &slot.op, fd, slot_done);
+    RUN_UNTIL(loop, slot.finals);
+    REQUIRE(slot.value == 0);
+}
+
+void close_plain(int fd)
+{
+    REQUIRE(close(fd) == 0);
+}
+
+void set_size(int fd, int option, int size)
+{
+    REQUIRE(setsockopt(fd, SOL_SOCKET, option, &size, sizeof(size)) == 0);
+}
+
+size_t far_fill(int fd)
+{
+    static const char zeros[16384];
+    size_t total = 0;
+    ssize_t count;
+
+    while ((count = send(fd, zeros, sizeof(zeros), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0)
+        total += (size_t)count;
+    return total;
+}
+
+size_t far_drain(int fd)
+{
+    char data[16384];
+    size_t total = 0;
+    ssize_t count;
+
+    while ((count = recv(fd, data, sizeof(data), MSG_DONTWAIT)) > 0)
+        total += (size_t)count;
+    return total;
+}
+
+bool far_ended(int fd)
+{
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+    char data[4096];
+
+    for (;;) {
+        ssize_t count = recv(fd, data, sizeof(data), MSG_DONTWAIT);
+
+        if (count == 0 || (count < 0 && errno == ECONNRESET))
+            return true;
+        if (count < 0 && poll(&entry, 1, 5000) == 0)
+            return false;
+    }
+}
+
+bool fd_is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* listen(2) with backlog 0 still queues one connection; the kernel drops the next SYN. */
+int full_listener(proa_address *ret_address, int *ret_filler)
+{
+    proa_address address = address_any(TCP);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    REQUIRE(fd >= 0);
+    REQUIRE(bind(fd, &address.as.any, address.size) == 0);
+    REQUIRE(listen(fd, 0) == 0);
+    REQUIRE(proa_local_address(proa_fd_of(fd), ret_address) == 0);
+    *ret_filler = far_connect(ret_address);
+    return fd;
+}
+
+/* Files. */
+
+static char temp_root[64];
+static pid_t temp_owner;
+
+static int remove_entry(const char *path, const struct stat *status, int flag, struct FTW *base)
+{
+    (void)status;
+    (void)flag;
+    (void)base;
+    return remove(path);
+}
+
+static void remove_temp(void)
+{
+    if (getpid() == temp_owner)
+        nftw(temp_root, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *temp_path(const char *name)
+{
+    static char paths[8][128];
+    static unsigned turn;
+    char *path = paths[turn++ % ARRAY_SIZE(paths)];
+
+    if (!temp_root[0]) {
+        snprintf(temp_root, sizeof(temp_root), "/tmp/proa-test-XXXXXX");
+        REQUIRE(mkdtemp(temp_root) != NULL);
+        temp_owner = getpid();
+        atexit(remove_temp);
+    }
+    snprintf(path, sizeof(paths[0]), "%.40s/%.60s", temp_root, name);
+    return path;
+}
+
+const char *temp_fresh(const char *stem)
+{
+    static unsigned serial;
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s-%d-%u", stem, (int)getpid(), serial++);
+    return temp_path(name);
+}
+
+int temp_file(const char *name, const void *data, size_t size)
+{
+    int fd = open(temp_path(name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    REQUIRE(fd >= 0);
+    REQUIRE(write(fd, data, size) == (ssize_t)size);
+    REQUIRE(lseek(fd, 0, SEEK_SET) == 0);
+    return fd;
+}
+
+/* A byte of a 64-bit mix of its offset: a lost, doubled or swapped block cannot look right. */
+static uint8_t pattern_byte(uint64_t offset)
+{
+    uint64_t x = offset / 8 + 1;
+
+    x *= UINT64_C(0x9e3779b97f4a7c15);
+    x ^= x >> 29;
+    x *= UINT64_C(0xbf58476d1ce4e5b9);
+    return (uint8_t)(x >> (offset % 8 * 8));
+}
+
+void pattern_fill(void *data, size_t size, uint64_t offset)
+{
+    uint8_t *bytes = data;
+
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = pattern_byte(offset + i);
+}
+
+bool pattern_holds(const void *data, size_t size, uint64_t offset)
+{
+    const uint8_t *bytes = data;
+
+    for (size_t i = 0; i < size; i++) {
+        if (bytes[i] != pattern_byte(offset + i))
+            return false;
+    }
+    return true;
+}
+
+/* What the process holds and has used. */
+
+int fd_count(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    int count = -3; /* "." and ".." and the folder's own */
+
+    REQUIRE(folder != NULL);
+    while (readdir(folder))
+        count++;
+    closedir(folder);
+    return count;
+}
+
+size_t map_count(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    size_t count = 0;
+    int c;
+
+    REQUIRE(maps != NULL);
+    while ((c = getc(maps)) != EOF)
+        count += c == '\n';
+    fclose(maps);
+    return count;
+}
+
+static uint64_t time_of(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * PROA_SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+uint64_t cpu_ns(void)
+{
+    return time_of(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t cpu_process_ns(void)
+{
+    return time_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+uint64_t clock_ns(void)
+{
+    return time_of(CLOCK_MONOTONIC);
+}
+
+void sleep_ms(unsigned ms)
+{
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    while (nanosleep(&time, &time) < 0 && errno == EINTR)
+        continue;
+}
+
+/* xorshift32: the same numbers on every run, so that a failure comes again. TEST_SEED changes them. */
+uint32_t random_below(uint32_t limit)
+{
+    static uint32_t state;
+
+    if (!state) {
+        const char *seed = getenv("TEST_SEED");
+
+        state = seed ? (uint32_t)strtoul(seed, NULL, 0) | 1 : 2463534242u;
+    }
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state % limit;
+}
+
+/* Children. */
+
+static _Noreturn void child_body(int output, void (*function)(void *), void *argument)
+{
+    struct rlimit none = {0, 0};
+
+    setrlimit(RLIMIT_CORE, &none);
+    dup2(output, 2);
+    limit_time();
+    function(argument);
+    _exit(0);
+}
+
+static void read_text(int fd, char *text, size_t size)
+{
+    char rest[256];
+    size_t used = 0;
+    ssize_t count;
+
+    while (used < size - 1 && (count = read(fd, text + used, size - 1 - used)) > 0)
+        used += (size_t)count;
+    text[used] = '\0';
+    while (read(fd, rest, sizeof(rest)) > 0)
+        continue;
+}
+
+void child_run(void (*function)(void *), void *argument, struct child_report *ret_report)
+{
+    int ends[2];
+    pid_t pid;
+
+    fflush(NULL);
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    pid = fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0)
+        child_body(ends[1], function, argument);
+    close(ends[1]);
+    read_text(ends[0], ret_report->text, sizeof(ret_report->text));
+    close(ends[0]);
+    while (waitpid(pid, &ret_report->status, 0) < 0)
+        REQUIRE(errno == EINTR);
+}
+
+static bool child_complains(const char *name, const struct child_report *report)
+{
+    fprintf(stderr, "    child, %s, in case: %s: status %#x, stderr: %s\n", name, current_case,
+            (unsigned)report->status, report->text[0] ? report->text : "(empty)");
+    return false;
+}
+
+bool child_aborts(const char *name, void (*function)(void *), void *argument)
+{
+    struct child_report report;
+
+    child_run(function, argument, &report);
+    if (!WIFSIGNALED(report.status) || WTERMSIG(report.status) != SIGABRT || !strstr(report.text, name))
+        return child_complains(name, &report);
+    return true;
+}
+
+bool child_passes(void (*function)(void *), void *argument)
+{
+    struct child_report report;
+
+    child_run(function, argument, &report);
+    if (!WIFEXITED(report.status) || WEXITSTATUS(report.status) != 0)
+        return child_complains("should pass", &report);
+    return true;
+}
