@@ -1,5 +1,6 @@
 /* An echo server: every message goes back as it came. An idle client holds no buffer; a message is sent straight from the
  * buffer it was received into, and each buffer has the op that sends it. */
+#include <getopt.h>
 #include <proa/proa.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,6 +50,8 @@ static void on_accepted(proa_op *op, proa_result result)
     if (result.value < 0)
         return;
     client = calloc(1, sizeof(*client));
+    if (!client)
+        abort();
     client->fd = proa_result_fd(result);
     proa_recv_many(op->loop, &client->op, client->fd, pool, on_received);
 }
@@ -63,8 +66,7 @@ static void on_listening(proa_op *op, proa_result result)
         exit(1);
     }
     proa_local_address(proa_result_fd(result), &address);
-    printf("listening %s, engine %s\n", proa_address_format(&address, text, sizeof(text)),
-           proa_loop_choice(op->loop));
+    printf("listening %s, engine %s\n", proa_address_format(&address, text, sizeof(text)), proa_loop_choice(op->loop));
     fflush(stdout);
     proa_accept_many(op->loop, &acceptor, proa_result_fd(result), on_accepted);
 }
@@ -75,26 +77,46 @@ static void on_signal(proa_op *op, proa_result result)
         proa_loop_stop(op->loop);
 }
 
-static const char *option(int count, char **words, const char *name, const char *otherwise)
+static const struct option words[] = {
+    {"listen", required_argument, NULL, 'l'},
+    {"engine", required_argument, NULL, 'e'},
+    {"exit-after", required_argument, NULL, 'x'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static int usage(FILE *stream)
 {
-    for (int i = 1; i + 1 < count; i++)
-        if (strcmp(words[i], name) == 0)
-            return words[i + 1];
-    return otherwise;
+    fputs("usage: echo [--listen ADDR:PORT] [--engine uring|epoll] [--exit-after MESSAGES]\n", stream);
+    return stream == stdout ? 0 : 2;
 }
 
-int main(int count, char **words)
+int main(int count, char **arguments)
 {
-    proa_loop_options options = {.engine = option(count, words, "--engine", NULL)};
-    const char *text = option(count, words, "--listen", "127.0.0.1:7007");
+    const char *text = "127.0.0.1:7007";
+    proa_loop_options options = {0};
     proa_address address;
     proa_loop *loop;
+    int word, error;
 
-    echoes_left = strtoul(option(count, words, "--exit-after", "0"), NULL, 10);
-    if (proa_address_parse(text, &address) < 0 || proa_loop_open(&loop, &options) < 0 ||
-        proa_buffer_pool_open(loop, BUFFERS, BUFFER_SIZE, &pool) < 0) {
-        fprintf(stderr, "usage: echo [--listen ADDR:PORT] [--engine uring|epoll] [--exit-after MESSAGES]\n");
-        return 2;
+    while ((word = getopt_long(count, arguments, "", words, NULL)) != -1) {
+        if (word == 'l')
+            text = optarg;
+        else if (word == 'e')
+            options.engine = optarg;
+        else if (word == 'x')
+            echoes_left = strtoul(optarg, NULL, 10);
+        else
+            return usage(word == 'h' ? stdout : stderr);
+    }
+    if (proa_address_parse(text, &address) < 0)
+        return usage(stderr);
+    error = proa_loop_open(&loop, &options);
+    if (!error)
+        error = proa_buffer_pool_open(loop, BUFFERS, BUFFER_SIZE, &pool);
+    if (error) {
+        fprintf(stderr, "echo: cannot open a loop: %s\n", strerror(-error));
+        return 1;
     }
     proa_listen(loop, &listener, &address, BACKLOG, 0, on_listening);
     proa_signal(loop, &interrupt, SIGINT, on_signal);

@@ -497,10 +497,10 @@ static uint32_t left_of(const struct connection *connection, uint32_t since, uin
 
 static uint32_t moved(const struct connection *connection)
 {
-    uint64_t bytes = proa_moved(&connection->send);
+    uint64_t bytes = proa_sent(&connection->send);
 
     for (unsigned i = 0; connection->exchange && i < EXCHANGE_SLOTS; i++)
-        bytes += proa_moved(&connection->exchange->slots[i].op);
+        bytes += proa_sent(&connection->exchange->slots[i].op);
     return (uint32_t)bytes;
 }
 

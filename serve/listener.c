@@ -1,5 +1,6 @@
-/* A shard is accepted from with one repeating op, as long as descriptors are plenty. A shared socket is accepted from one by one: each worker lines up
- * anew behind the others, while a repeating accept would give nearly all connections to one of them. */
+/* A shard is accepted from with one repeating op, as long as descriptors are plenty. A shared socket is accepted from
+ * one by one: each worker lines up anew behind the others, while a repeating accept would give nearly all connections
+ * to one of them. */
 #include "serve/listener.h"
 
 #include <errno.h>

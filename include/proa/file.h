@@ -13,7 +13,7 @@ PROA_BEGIN
 struct statx; /* <sys/stat.h> with _GNU_SOURCE, or <linux/stat.h> */
 
 /* Names the current directory where a directory is asked for. */
-#define PROA_CWD proa_fd_of(AT_FDCWD)
+#define PROA_CWD proa_fd_of(-100) /* AT_FDCWD, which plain C11 hides */
 
 /* Reads and writes at the file's own position, which they move. Pipes, terminals and sockets have no other, and take any
  * offset for it. */

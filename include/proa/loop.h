@@ -8,24 +8,24 @@ PROA_BEGIN
 
 /* Zero in any field means the default. */
 typedef struct proa_loop_options {
-    const char *engine;       /* an engine's name; default: $PROA_ENGINE, else the best that works here */
-    uint32_t queue_entries;   /* size of the submission queue, a power of two (default 256) */
-    uint32_t pool_threads;    /* threads for work and, on engines without native files, file ops (default 4) */
+    const char *engine;     /* an engine's name; default: $PROA_ENGINE, else the best that works here */
+    uint32_t queue_entries; /* size of the submission queue, a power of two (default 256) */
+    uint32_t pool_threads;  /* threads for work and, on engines without native files, file ops (default 4) */
 } proa_loop_options;
 
 /* What the loop did since it was opened: three meters (system calls, bytes copied, descriptors scanned) and their
  * company. One X(name, meaning) line each. */
-#define PROA_METERS(X)                                                                 \
-    X(system_calls, "system calls made, those of the pool's threads included")         \
-    X(bytes_copied, "bytes copied between the kernel and user memory")                 \
-    X(descriptors_scanned, "descriptors the kernel looked at or reported per wake-up") \
-    X(wake_ups, "times the loop returned from waiting")                                \
-    X(ops_started, "operations started")                                               \
-    X(ops_completed, "final completions delivered")                                    \
-    X(sends_gathered, "sends that went out together with an earlier one")              \
-    X(receives_starved, "receives that waited because the buffer pool was empty")      \
+#define PROA_METERS(X)                                                                  \
+    X(system_calls, "system calls made, those of the pool's threads included")          \
+    X(bytes_copied, "bytes copied between the kernel and user memory")                  \
+    X(descriptors_scanned, "descriptors the kernel looked at or reported per wake-up")  \
+    X(wake_ups, "turns of the loop, those that had nothing to wait for included")       \
+    X(ops_started, "operations started")                                                \
+    X(ops_completed, "final completions delivered")                                     \
+    X(sends_gathered, "sends that went out together with an earlier one")               \
+    X(receives_starved, "times a receive found the buffer pool empty and waited")       \
     X(multishots_rearmed, "repeating ops that the kernel ended early and Proa renewed") \
-    X(accepts_paused, "accepts that waited for a free descriptor (EMFILE, ENFILE)")
+    X(accepts_paused, "times an accept found no free descriptor (EMFILE, ENFILE) and waited")
 
 typedef struct proa_meters {
 #define PROA_METER_FIELD(name, meaning) uint64_t name;
@@ -37,7 +37,7 @@ enum proa_run_mode {
     PROA_UNTIL_IDLE,    /* until nothing is in flight, or proa_loop_stop() */
     PROA_UNTIL_STOPPED, /* until proa_loop_stop() alone; other threads may post meanwhile */
     PROA_ONCE,          /* one turn, which may wait */
-    PROA_POLL,          /* one turn, which never waits */
+    PROA_NO_WAIT,       /* one turn, which never waits */
 };
 
 /* Opens a loop that belongs to the calling thread. `options` may be NULL. Returns 0 or a negative errno

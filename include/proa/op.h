@@ -76,8 +76,8 @@ static inline int proa_in_flight(const proa_op *op)
     return op->state != 0;
 }
 
-/* Bytes moved so far by a send in flight; or in all, once it has completed, also when it failed. */
-static inline uint64_t proa_moved(const proa_op *op)
+/* Bytes taken so far of a send in flight; or in all, once it has completed, also when it failed. */
+static inline uint64_t proa_sent(const proa_op *op)
 {
     return op->moved;
 }

@@ -35,8 +35,8 @@ PROA_API int proa_local_address(proa_fd fd, proa_address *ret_address);
 PROA_API int proa_peer_address(proa_fd fd, proa_address *ret_address);
 
 enum proa_listen_flag {
-    PROA_LISTEN_SHARD = 1 << 0,    /* SO_REUSEPORT: one of several listeners that share the address, one per loop */
-    PROA_LISTEN_REPLACE = 1 << 1,  /* Unix: a socket file that nobody listens on any more is replaced */
+    PROA_LISTEN_SHARD = 1 << 0,   /* SO_REUSEPORT: one of several listeners that share the address, one per loop */
+    PROA_LISTEN_REPLACE = 1 << 1, /* Unix: a socket file that nobody listens on any more is replaced */
 };
 
 /* Opens a listening socket: SO_REUSEADDR, TCP_NODELAY (inherited by what it accepts), IPv6-only unless the address is
@@ -58,11 +58,10 @@ PROA_API void proa_recv(proa_loop *loop, proa_op *op, proa_fd fd, void *data, si
 
 /* Receives again and again, each time into a buffer lent by `pool` once data is there. value: bytes, with PROA_LENT
  * and PROA_MORE; the final completion is the end of stream (0) or an error. With the pool empty it waits, counted. */
-PROA_API void proa_recv_many(proa_loop *loop, proa_op *op, proa_fd fd, proa_buffer_pool *pool,
-                             proa_callback *callback);
+PROA_API void proa_recv_many(proa_loop *loop, proa_op *op, proa_fd fd, proa_buffer_pool *pool, proa_callback *callback);
 
 /* Sends all of `data`. Sends on one descriptor go out in the order of their start, gathered where several wait.
- * value: `size`; on an error proa_moved() tells how many bytes had been taken. */
+ * value: `size`; on an error proa_sent() tells how many bytes had been taken. */
 PROA_API void proa_send(proa_loop *loop, proa_op *op, proa_fd fd, const void *data, size_t size,
                         proa_callback *callback);
 

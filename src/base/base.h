@@ -22,9 +22,9 @@
 /* Writes "proa: WHERE: WHAT" and aborts. */
 _Noreturn void panic(const char *where, const char *what);
 
-#define ASSERT(condition)                                    \
-    do {                                                     \
-        if (unlikely(!(condition)))                          \
+#define ASSERT(condition)                                     \
+    do {                                                      \
+        if (unlikely(!(condition)))                           \
             panic(__func__, "broken invariant: " #condition); \
     } while (0)
 

@@ -19,27 +19,27 @@
 
 /* Every kind of op: X(KIND, name, list). The list of its descriptor that it waits in: IN and OUT keep the order of
  * start; FILE is IN on engines with native files and none on others; NONE has no descriptor to wait on. */
-#define OP_KINDS(X)                    \
-    X(LISTEN, listen, NONE)            \
-    X(ACCEPT, accept, IN)              \
-    X(ACCEPT_MANY, accept_many, IN)    \
-    X(CONNECT, connect, OUT)           \
-    X(RECV, recv, IN)                  \
-    X(RECV_MANY, recv_many, IN)        \
-    X(SEND, send, OUT)                 \
-    X(SHUTDOWN, shutdown, OUT)         \
-    X(CLOSE, close, NONE)              \
-    X(OPEN, open, FILE)                \
-    X(READ, read, FILE)                \
-    X(WRITE, write, FILE)              \
-    X(FSYNC, fsync, FILE)              \
-    X(FDATASYNC, fdatasync, FILE)      \
-    X(STAT, stat, FILE)                \
-    X(TIMER, timer, NONE)              \
+#define OP_KINDS(X)                     \
+    X(LISTEN, listen, NONE)             \
+    X(ACCEPT, accept, IN)               \
+    X(ACCEPT_MANY, accept_many, IN)     \
+    X(CONNECT, connect, OUT)            \
+    X(RECV, recv, IN)                   \
+    X(RECV_MANY, recv_many, IN)         \
+    X(SEND, send, OUT)                  \
+    X(SHUTDOWN, shutdown, OUT)          \
+    X(CLOSE, close, NONE)               \
+    X(OPEN, open, FILE)                 \
+    X(READ, read, FILE)                 \
+    X(WRITE, write, FILE)               \
+    X(FSYNC, fsync, FILE)               \
+    X(FDATASYNC, fdatasync, FILE)       \
+    X(STAT, stat, FILE)                 \
+    X(TIMER, timer, NONE)               \
     X(TIMER_REPEAT, timer_repeat, NONE) \
-    X(POLL, poll, IN)                  \
-    X(SIGNAL, signal, IN)              \
-    X(WORK, work, NONE)                \
+    X(POLL, poll, IN)                   \
+    X(SIGNAL, signal, IN)               \
+    X(WORK, work, NONE)                 \
     X(POST, post, NONE)
 
 enum op_kind {
@@ -57,33 +57,34 @@ enum op_state {
 };
 
 enum op_flag {
-    OP_IN = 1 << 0,         /* in its descriptor's list `in` */
-    OP_OUT = 1 << 1,        /* in its descriptor's list `out` */
-    OP_ATTACHED = 1 << 2,   /* counts among its descriptor's pending ops */
-    OP_CANCELLED = 1 << 3,  /* the caller asked for an early end */
-    OP_TIMED_OUT = 1 << 4,  /* its deadline has passed */
-    OP_RELAXED = 1 << 5,    /* success alone need not wake the loop */
-    OP_SUBMITTED = 1 << 6,  /* what the kernel has been offered: a send's bytes, a connect, a close */
-    OP_REFUSED = 1 << 7,    /* a relaxed send that would have had to wait: from now on it waits */
-    OP_RESTING = 1 << 8,    /* a repeating op that the engine does not hold just now */
-    OP_WAITING = 1 << 9,    /* in `paused` or `starved`: waits for a descriptor or a buffer */
-    OP_POOLED = 1 << 10,    /* with the pool's threads */
-    OP_INTERNAL = 1 << 11,  /* the loop's own: neither counted nor waited for */
-    OP_HELD = 1 << 12,      /* ring engines: a receive behind an earlier one of the same descriptor */
+    OP_IN = 1 << 0,        /* in its descriptor's list `in` */
+    OP_OUT = 1 << 1,       /* in its descriptor's list `out` */
+    OP_ATTACHED = 1 << 2,  /* counts among its descriptor's pending ops */
+    OP_CANCELLED = 1 << 3, /* the caller asked for an early end */
+    OP_TIMED_OUT = 1 << 4, /* its deadline has passed */
+    OP_RELAXED = 1 << 5,   /* success alone need not wake the loop */
+    OP_SUBMITTED = 1 << 6, /* what the kernel has been offered: a send's bytes, a connect, a close */
+    OP_REFUSED = 1 << 7,   /* a relaxed send that would have had to wait: from now on it waits */
+    OP_RESTING = 1 << 8,   /* a repeating op that the engine does not hold just now */
+    OP_WAITING = 1 << 9,   /* in `paused` or `starved`: waits for a descriptor or a buffer */
+    OP_POOLED = 1 << 10,   /* with the pool's threads */
+    OP_INTERNAL = 1 << 11, /* the loop's own: neither counted nor waited for */
+    OP_HELD = 1 << 12,     /* ring engines: a receive behind an earlier one of the same descriptor */
     OP_OVER = OP_CANCELLED | OP_TIMED_OUT,
 };
 
 /* What the loop knows of one descriptor, at its number's place in a table. */
 struct descriptor {
     struct op_list in, out;
-    uint32_t pending;  /* ops started on it whose final completion is still to be delivered */
-    int32_t next_due;  /* chain of struct descriptor_queue */
-    uint8_t watched;   /* readiness engines: the directions that the kernel reports, */
-    uint8_t ready;     /* and those known to be ready */
+    uint32_t pending; /* ops started on it whose final completion is still to be delivered */
+    int32_t next_due; /* chain of struct descriptor_queue */
+    uint8_t watched;  /* readiness engines: the directions that the kernel reports, */
+    uint8_t ready;    /* and those known to be ready */
     uint16_t flags;
 };
 
-_Static_assert(sizeof(struct descriptor) <= 32, "the table is indexed for every message, and held for every connection");
+_Static_assert(sizeof(struct descriptor) <= 32,
+               "the table is indexed for every message, and held for every connection");
 
 enum descriptor_flag {
     FD_DUE = 1 << 0,     /* in the engine's queue */
@@ -113,13 +114,13 @@ struct proa_buffer_pool {
     proa_loop *loop;
     uint8_t *memory;
     uint32_t count, size;
-    uint32_t available;              /* buffers not lent */
-    uint32_t users;                  /* receives in flight */
-    uint32_t id;                     /* among the loop's pools */
-    struct op_list starved;          /* receives that wait for a buffer */
-    proa_buffer_pool *next;          /* of the same loop */
-    uint32_t *free_stack;            /* readiness engines: the indices of the available ones */
-    void *ring;                      /* ring engines: where the kernel takes them from */
+    uint32_t available;     /* buffers not lent */
+    uint32_t users;         /* receives in flight */
+    uint32_t id;            /* among the loop's pools */
+    struct op_list starved; /* receives that wait for a buffer */
+    proa_buffer_pool *next; /* of the same loop */
+    uint32_t *free_stack;   /* readiness engines: the indices of the available ones */
+    void *ring;             /* ring engines: where the kernel takes them from */
     uint32_t ring_tail;
 };
 
@@ -129,11 +130,11 @@ struct engine_host {
     proa_meters meters;
     struct descriptor *descriptors;
     uint32_t descriptor_count;
-    uint32_t starving;            /* receives that wait for a buffer */
-    struct op_list paused;        /* accepts that wait for a descriptor */
-    struct op_list done;          /* settled ops with their results */
-    proa_op *_Atomic posted;      /* from other threads: a stack, last one first, chained by `next` */
-    uint32_t descriptor_high;     /* no op was ever attached to a number from here on */
+    uint32_t starving;        /* receives that wait for a buffer */
+    struct op_list paused;    /* accepts that wait for a descriptor */
+    struct op_list done;      /* settled ops with their results */
+    proa_op *_Atomic posted;  /* from other threads: a stack, last one first, chained by `next` */
+    uint32_t descriptor_high; /* no op was ever attached to a number from here on */
     const struct engine_table *table;
     struct engine *engine;
     struct pool *pool;
@@ -170,8 +171,8 @@ struct engine_table {
     /* From any thread: ends the current wait, or else the next one. */
     void (*wake)(struct engine *engine);
 
-    int (*pool_open)(struct engine *engine, proa_buffer_pool *pool);
-    void (*pool_close)(struct engine *engine, proa_buffer_pool *pool);
+    int (*buffers_open)(struct engine *engine, proa_buffer_pool *pool);
+    void (*buffers_close)(struct engine *engine, proa_buffer_pool *pool);
     void (*buffer_return)(struct engine *engine, proa_buffer_pool *pool, uint32_t buffer);
 };
 
@@ -247,7 +248,8 @@ static inline void host_close(struct engine_host *host, proa_op *op)
     op_done(host, op, result);
 }
 
-static inline void descriptor_enqueue(struct engine_host *host, struct descriptor_queue *queue, struct descriptor *descriptor)
+static inline void descriptor_enqueue(struct engine_host *host, struct descriptor_queue *queue,
+                                      struct descriptor *descriptor)
 {
     int32_t index = (int32_t)(descriptor - host->descriptors) + 1;
 

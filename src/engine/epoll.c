@@ -102,7 +102,7 @@ const struct engine_table engine_epoll = {
     .wait = ready_wait,
     .reap = ready_reap,
     .wake = ready_wake,
-    .pool_open = ready_pool_open,
-    .pool_close = ready_pool_close,
+    .buffers_open = ready_buffers_open,
+    .buffers_close = ready_buffers_close,
     .buffer_return = ready_buffer_return,
 };

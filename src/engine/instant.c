@@ -105,8 +105,11 @@ int instant_signal(struct sys *sys, int signal_number)
 int instant_read_signal(struct sys *sys, int fd)
 {
     struct signalfd_siginfo information;
-    ssize_t size = sys_read(sys, fd, &information, sizeof(information), UINT64_MAX);
+    ssize_t size;
 
+    do
+        size = sys_read(sys, fd, &information, sizeof(information), UINT64_MAX);
+    while (size == -EINTR);
     return size < 0 ? (int)size : (int)information.ssi_signo;
 }
 

@@ -32,13 +32,12 @@ void host_post(struct engine_host *host, proa_op *op)
 
     do
         op->next = top;
-    while (!atomic_compare_exchange_weak_explicit(&host->posted, &top, op, memory_order_seq_cst,
-                                                  memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(&host->posted, &top, op, memory_order_seq_cst, memory_order_relaxed));
     if (!top)
         host->table->wake(host->engine);
 }
 
-int64_t pool_run_file_op(struct sys *sys, const proa_op *op)
+static int64_t pool_run_file_op(struct sys *sys, const proa_op *op)
 {
     struct open_how how;
 
@@ -59,10 +58,19 @@ int64_t pool_run_file_op(struct sys *sys, const proa_op *op)
     }
 }
 
-/* A function's value is its own business, so that only file ops have an errno set apart. */
+static int64_t run_to_the_end(struct sys *sys, const proa_op *op)
+{
+    int64_t value;
+
+    do
+        value = pool_run_file_op(sys, op);
+    while (value == -EINTR);
+    return value;
+}
+
 static void run(struct pool_thread *self, proa_op *op)
 {
-    int64_t value = op->kind == OP_WORK ? ((proa_work_function *)op->data)(op) : pool_run_file_op(&self->sys, op);
+    int64_t value = op->kind == OP_WORK ? ((proa_work_function *)op->data)(op) : run_to_the_end(&self->sys, op);
 
     op->error = 0;
     op->moved = (uint64_t)value;
@@ -77,6 +85,8 @@ static void *serve(void *argument)
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing || pool->queue.first) {
         proa_op *op = list_take_first(&pool->queue);
+
+        self->sys.faults = pool->host->sys.faults;
 
         if (!op) {
             pthread_cond_wait(&pool->filled, &pool->lock);

@@ -22,9 +22,6 @@ void pool_cancel_all(struct pool *pool);
 /* System calls made and bytes copied by the threads so far. */
 void pool_meter(const struct pool *pool, proa_meters *meters);
 
-/* Runs one file op to its end on the calling thread. Returns its value or a negative errno. */
-int64_t pool_run_file_op(struct sys *sys, const proa_op *op);
-
 /* From any thread: hands a settled op, or one to be completed, to the host's thread, and wakes it if need be. */
 void host_post(struct engine_host *host, proa_op *op);
 

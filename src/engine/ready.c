@@ -37,8 +37,7 @@ static void make_due(struct ready_engine *self, struct descriptor *descriptor)
 static unsigned poll_directions(unsigned events)
 {
     unsigned directions = (events & (POLLIN | POLLRDNORM) ? READY_IN : 0) |
-                          (events & (POLLOUT | POLLWRNORM) ? READY_OUT : 0) |
-                          (events & POLLRDHUP ? READY_HANGUP : 0);
+                          (events & (POLLOUT | POLLWRNORM) ? READY_OUT : 0) | (events & POLLRDHUP ? READY_HANGUP : 0);
 
     return directions && !(events & POLLPRI) ? directions : directions | READY_PRIORITY;
 }
@@ -67,7 +66,7 @@ static int watch(struct ready_engine *self, struct descriptor *descriptor, unsig
 {
     int error;
 
-    if (to == descriptor->watched && !(descriptor->flags & FD_UNSURE))
+    if (to == descriptor->watched && !(descriptor->flags & FD_UNSURE && to))
         return 0;
     error = self->table->watch(self->poller, (int)(descriptor - self->host->descriptors), descriptor->watched, to);
     if (error == 0) {
@@ -139,13 +138,19 @@ static int64_t try_recv_many(struct sys *sys, struct descriptor *descriptor, pro
     return got;
 }
 
-static int64_t try_accept(struct sys *sys, proa_op *op, struct completion *completion)
+/* A foreign descriptor may be one that blocks: it is tried once per report, which says that this will not. */
+static void try_foreign_once(struct descriptor *descriptor)
+{
+    if (!(descriptor->flags & FD_OURS))
+        descriptor->ready &= (uint8_t)~READY_IN;
+}
+
+static int64_t try_accept(struct sys *sys, struct descriptor *descriptor, proa_op *op, struct completion *completion)
 {
     int fd;
 
-    do
-        fd = sys_accept(sys, op->fd, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    while (fd == -ECONNABORTED);
+    try_foreign_once(descriptor);
+    fd = sys_accept(sys, op->fd, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0 && op->kind == OP_ACCEPT_MANY)
         completion->result.flags = PROA_MORE;
     return fd;
@@ -229,7 +234,7 @@ static int64_t try_op(struct sys *sys, struct descriptor *descriptor, proa_op *o
         return try_send(sys, descriptor, op);
     case OP_ACCEPT:
     case OP_ACCEPT_MANY:
-        return try_accept(sys, op, completion);
+        return try_accept(sys, descriptor, op, completion);
     case OP_CONNECT:
         return try_connect(sys, op);
     case OP_SHUTDOWN:
@@ -239,6 +244,7 @@ static int64_t try_op(struct sys *sys, struct descriptor *descriptor, proa_op *o
     case OP_SIGNAL:
         return try_signal(sys, op, completion);
     case OP_READ:
+        try_foreign_once(descriptor);
         return sys_read(sys, op->fd, op->data, op->size, PROA_POSITION);
     default:
         ASSERT(op->kind == OP_WRITE);
@@ -247,7 +253,8 @@ static int64_t try_op(struct sys *sys, struct descriptor *descriptor, proa_op *o
 }
 
 /* Tries an op that may be ready. Returns 1 with `*completion` filled in, or 0 where it waits on. */
-static size_t attempt(struct ready_engine *self, struct descriptor *descriptor, proa_op *op, struct completion *completion)
+static size_t attempt(struct ready_engine *self, struct descriptor *descriptor, proa_op *op,
+                      struct completion *completion)
 {
     int64_t value;
 
@@ -294,7 +301,8 @@ static void stay(struct ready_engine *self, struct descriptor *descriptor)
 {
     unsigned wanted = wanted_by_in(descriptor);
 
-    if (descriptor->ready & wanted || (wanted & ~descriptor->watched && watch(self, descriptor, descriptor->watched | wanted) < 0))
+    if (descriptor->ready & wanted ||
+        (wanted & ~descriptor->watched && watch(self, descriptor, descriptor->watched | wanted) < 0))
         make_due(self, descriptor);
 }
 
@@ -321,7 +329,7 @@ size_t ready_reap(struct engine *engine, struct completion *completions, size_t 
 
 /* Whatever can be watched is a pipe, a terminal or a socket, without a position, read and written like a stream; the rest
  * (EPERM, epoll_ctl(2)) is a file, for the pool. */
-static int start_as_stream(struct ready_engine *self, struct descriptor *descriptor, proa_op *op)
+static void start_transfer(struct ready_engine *self, struct descriptor *descriptor, proa_op *op)
 {
     int error;
 
@@ -331,18 +339,21 @@ static int start_as_stream(struct ready_engine *self, struct descriptor *descrip
         op_attach_out(self->host, op);
     error = park(self, descriptor, op);
     if (error == 0)
-        return 1;
+        return;
     op_detach(self->host, op);
-    if (error == -EPERM)
+    if (error == -EPERM) {
         descriptor->flags |= FD_FILE;
-    return 0;
+        pool_start(self->host->pool, op);
+    } else {
+        op_done(self->host, op, error);
+    }
 }
 
 static void start_file_op(struct ready_engine *self, struct descriptor *descriptor, proa_op *op)
 {
-    int transfers = op->kind == OP_READ || op->kind == OP_WRITE;
-
-    if (!transfers || descriptor->flags & FD_FILE || !start_as_stream(self, descriptor, op))
+    if ((op->kind == OP_READ || op->kind == OP_WRITE) && !(descriptor->flags & FD_FILE))
+        start_transfer(self, descriptor, op);
+    else
         pool_start(self->host->pool, op);
 }
 
@@ -366,6 +377,10 @@ void ready_start(struct engine *engine, proa_op *op)
         break;
     case OP_RECV:
     case OP_RECV_MANY:
+        /* What a foreign descriptor is, only the call can tell. */
+        if (descriptor->flags & FD_UNSURE)
+            descriptor->ready |= READY_IN;
+        /* fall through */
     case OP_ACCEPT:
     case OP_ACCEPT_MANY:
     case OP_SIGNAL:
@@ -462,7 +477,7 @@ void ready_close(struct engine *engine)
 
 /* Buffer pools: a stack, so that the one returned last, whose lines are in the cache, is lent next. */
 
-int ready_pool_open(struct engine *engine, proa_buffer_pool *pool)
+int ready_buffers_open(struct engine *engine, proa_buffer_pool *pool)
 {
     (void)engine;
     pool->free_stack = malloc(pool->count * sizeof(pool->free_stack[0]));
@@ -473,7 +488,7 @@ int ready_pool_open(struct engine *engine, proa_buffer_pool *pool)
     return 0;
 }
 
-void ready_pool_close(struct engine *engine, proa_buffer_pool *pool)
+void ready_buffers_close(struct engine *engine, proa_buffer_pool *pool)
 {
     (void)engine;
     free(pool->free_stack);

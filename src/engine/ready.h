@@ -37,8 +37,8 @@ void ready_cancel(struct engine *engine, proa_op *op);
 void ready_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns);
 size_t ready_reap(struct engine *engine, struct completion *completions, size_t max);
 void ready_wake(struct engine *engine);
-int ready_pool_open(struct engine *engine, proa_buffer_pool *pool);
-void ready_pool_close(struct engine *engine, proa_buffer_pool *pool);
+int ready_buffers_open(struct engine *engine, proa_buffer_pool *pool);
+void ready_buffers_close(struct engine *engine, proa_buffer_pool *pool);
 void ready_buffer_return(struct engine *engine, proa_buffer_pool *pool, uint32_t buffer);
 
 #endif

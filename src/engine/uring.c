@@ -47,12 +47,12 @@ struct uring {
     int wake_fd;
     int hurry; /* somebody depends on a relaxed send: the next wait must not sleep over it */
     uint32_t message_count;
-    uint32_t success_first;  /* silent[success_first..success_end) have succeeded and are to be reported */
+    uint32_t success_first; /* silent[success_first..success_end) have succeeded and are to be reported */
     uint32_t success_end;
-    uint32_t silent_end;     /* silent[success_end..silent_end) are submitted, or about to be */
-    uint32_t silent_ops;     /* the ops these stand for */
+    uint32_t silent_end;        /* silent[success_end..silent_end) are submitted, or about to be */
+    uint32_t silent_ops;        /* the ops these stand for */
     struct silent_send *silent; /* room for all that a full queue and an unsettled one before it can hold */
-    struct open_how *hows;   /* by place in the submission queue; live like messages */
+    struct open_how *hows;      /* by place in the submission queue; live like messages */
     struct message messages[MESSAGES_MAX];
 };
 
@@ -93,16 +93,32 @@ static void set_user_data(struct io_uring_sqe *entry, const proa_op *op, enum ta
 
 /* Sends */
 
+/* For a relaxed send whose refusal is known before its like are settled: it is no longer silent. */
+static void forget_silent(struct uring *self, proa_op *op)
+{
+    op->flags |= OP_REFUSED;
+    for (uint32_t i = self->success_end; i < self->silent_end; i++) {
+        if (self->silent[i].op == op) {
+            self->silent_ops -= self->silent[i].count;
+            self->silent[i] = self->silent[--self->silent_end];
+            return;
+        }
+    }
+}
+
 /* The fault plan, if there is one, may turn an entry into one that does nothing but fail, or moves less. */
 static RARE void apply_fault(struct uring *self, struct io_uring_sqe *entry, proa_op *op, enum sys_call call)
 {
     size_t whole = op->size - op->moved, size = whole;
 
     op->error = sys_ring_fault(&self->host->sys, call, &size);
+    if (!op->error && size == whole)
+        return;
+    forget_silent(self, op);
     if (op->error) {
         io_uring_prep_nop(entry);
         set_user_data(entry, op, TAG_FAULT);
-    } else if (size < whole) {
+    } else {
         io_uring_prep_send(entry, op->fd, (uint8_t *)op->data + op->moved, size, MSG_NOSIGNAL);
         set_user_data(entry, op, TAG_OP);
     }
@@ -206,12 +222,13 @@ static void start_out(struct uring *self, const proa_op *op)
  * kernel (6.18) waits for a wake-up that has already been. One receive at a time asks anew. */
 static int is_local(struct engine_host *host, int fd)
 {
-    const struct descriptor *descriptor = &host->descriptors[fd];
+    struct descriptor *descriptor = &host->descriptors[fd];
     int family = 0;
 
-    if (descriptor->flags & FD_OURS)
-        return descriptor->flags & FD_LOCAL;
-    return sys_getsockopt(&host->sys, fd, SOL_SOCKET, SO_DOMAIN, &family) == 0 && family == AF_UNIX;
+    if (!(descriptor->flags & (FD_OURS | FD_LOCAL)) &&
+        sys_getsockopt(&host->sys, fd, SOL_SOCKET, SO_DOMAIN, &family) == 0 && family == AF_UNIX)
+        descriptor->flags |= FD_LOCAL;
+    return descriptor->flags & FD_LOCAL;
 }
 
 static void prepare(struct uring *self, struct io_uring_sqe *entry, proa_op *op)
@@ -222,10 +239,10 @@ static void prepare(struct uring *self, struct io_uring_sqe *entry, proa_op *op)
 
     switch (op->kind) {
     case OP_ACCEPT:
-        io_uring_prep_accept(entry, op->fd, NULL, NULL, SOCK_CLOEXEC);
+        io_uring_prep_accept(entry, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         break;
     case OP_ACCEPT_MANY:
-        io_uring_prep_multishot_accept(entry, op->fd, NULL, NULL, SOCK_CLOEXEC);
+        io_uring_prep_multishot_accept(entry, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         break;
     case OP_CONNECT:
         io_uring_prep_connect(entry, op->fd, &address->as.any, address->size);
@@ -272,9 +289,9 @@ static void prepare(struct uring *self, struct io_uring_sqe *entry, proa_op *op)
 
 /* The plain call that each kind of op stands for, for fault plans. */
 static const uint8_t plain_call[] = {
-    [OP_ACCEPT] = SYS_ACCEPT,   [OP_ACCEPT_MANY] = SYS_ACCEPT, [OP_CONNECT] = SYS_CONNECT, [OP_RECV] = SYS_RECV,
-    [OP_RECV_MANY] = SYS_RECV,  [OP_OPEN] = SYS_OPEN,          [OP_READ] = SYS_READ,       [OP_WRITE] = SYS_WRITE,
-    [OP_FSYNC] = SYS_FSYNC,     [OP_FDATASYNC] = SYS_FSYNC,    [OP_STAT] = SYS_STATX,      [OP_POLL] = SYS_POLL,
+    [OP_ACCEPT] = SYS_ACCEPT,  [OP_ACCEPT_MANY] = SYS_ACCEPT, [OP_CONNECT] = SYS_CONNECT, [OP_RECV] = SYS_RECV,
+    [OP_RECV_MANY] = SYS_RECV, [OP_OPEN] = SYS_OPEN,          [OP_READ] = SYS_READ,       [OP_WRITE] = SYS_WRITE,
+    [OP_FSYNC] = SYS_FSYNC,    [OP_FDATASYNC] = SYS_FSYNC,    [OP_STAT] = SYS_STATX,      [OP_POLL] = SYS_POLL,
     [OP_SIGNAL] = SYS_READ,
 };
 
@@ -392,19 +409,6 @@ static void settle_silent(struct uring *self)
     self->hurry = 0;
 }
 
-/* A refusal that was reaped before its like could be settled, because completions had overflowed. */
-static void forget_silent(struct uring *self, proa_op *op)
-{
-    op->flags |= OP_REFUSED;
-    for (uint32_t i = self->success_end; i < self->silent_end; i++) {
-        if (self->silent[i].op == op) {
-            self->silent_ops -= self->silent[i].count;
-            self->silent[i] = self->silent[--self->silent_end];
-            return;
-        }
-    }
-}
-
 static int may_sleep(const struct uring *self)
 {
     const struct engine_host *host = self->host;
@@ -412,7 +416,8 @@ static int may_sleep(const struct uring *self)
     if (host->done.first)
         return 0;
     return self->success_end == self->silent_end ||
-           !(self->hurry || host->starving > 0 || self->silent_ops == host_in_flight(host) || ring_overflowed(&self->ring));
+           !(self->hurry || host->starving > 0 || self->silent_ops == host_in_flight(host) ||
+             ring_overflowed(&self->ring));
 }
 
 static void uring_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns)
@@ -603,7 +608,7 @@ static size_t buffer_ring_size(const proa_buffer_pool *pool)
     return pool->count * sizeof(struct io_uring_buf);
 }
 
-static int uring_pool_open(struct engine *engine, proa_buffer_pool *pool)
+static int uring_buffers_open(struct engine *engine, proa_buffer_pool *pool)
 {
     struct uring *self = self_of(engine);
     int error;
@@ -622,7 +627,7 @@ static int uring_pool_open(struct engine *engine, proa_buffer_pool *pool)
     return 0;
 }
 
-static void uring_pool_close(struct engine *engine, proa_buffer_pool *pool)
+static void uring_buffers_close(struct engine *engine, proa_buffer_pool *pool)
 {
     ring_unregister_buffers(&self_of(engine)->ring, pool->id);
     munmap(pool->ring, buffer_ring_size(pool));
@@ -692,7 +697,7 @@ const struct engine_table engine_uring = {
     .wait = uring_wait,
     .reap = uring_reap,
     .wake = uring_wake,
-    .pool_open = uring_pool_open,
-    .pool_close = uring_pool_close,
+    .buffers_open = uring_buffers_open,
+    .buffers_close = uring_buffers_close,
     .buffer_return = uring_buffer_return,
 };

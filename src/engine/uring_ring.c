@@ -77,7 +77,8 @@ static int next_result(struct ring *ring, uint64_t user_data, struct io_uring_cq
     return 0;
 }
 
-static const char *test_receive_many(struct ring *ring, const int pair[2], struct io_uring_buf_ring *buffers, char *buffer)
+static const char *test_receive_many(struct ring *ring, const int pair[2], struct io_uring_buf_ring *buffers,
+                                     char *buffer)
 {
     struct io_uring_sqe *entry = ring_next(ring);
     struct io_uring_cqe cqe;

@@ -9,10 +9,10 @@
 struct ring {
     struct sys *sys;
     struct io_uring uring;
-    int enter_fd;         /* index of the registered descriptor, or the descriptor */
+    int enter_fd; /* index of the registered descriptor, or the descriptor */
     unsigned enter_flags;
     unsigned entries;
-    unsigned sq_tail;     /* entries handed out; the kernel's tail follows on entering */
+    unsigned sq_tail; /* entries handed out; the kernel's tail follows on entering */
     unsigned cq_head;
     int is_open;
 };

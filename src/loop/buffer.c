@@ -21,7 +21,7 @@ int proa_buffer_pool_open(proa_loop *loop, uint32_t count, uint32_t size, proa_b
         return -ENOMEM;
     *pool = (proa_buffer_pool){.loop = loop, .count = count, .size = size, .available = count, .id = loop->pool_count};
     pool->memory = sys_map(&host->sys, (size_t)count * size);
-    error = pool->memory ? host->table->pool_open(host->engine, pool) : -ENOMEM;
+    error = pool->memory ? host->table->buffers_open(host->engine, pool) : -ENOMEM;
     if (error < 0) {
         if (pool->memory)
             sys_unmap(&host->sys, pool->memory, (size_t)count * size);
@@ -35,11 +35,11 @@ int proa_buffer_pool_open(proa_loop *loop, uint32_t count, uint32_t size, proa_b
     return 0;
 }
 
-void pool_free(proa_buffer_pool *pool)
+void buffers_free(proa_buffer_pool *pool)
 {
     struct engine_host *host = host_of(pool->loop);
 
-    host->table->pool_close(host->engine, pool);
+    host->table->buffers_close(host->engine, pool);
     sys_unmap(&host->sys, pool->memory, (size_t)pool->count * pool->size);
     free(pool);
 }
@@ -55,7 +55,7 @@ void proa_buffer_pool_close(proa_buffer_pool *pool)
     while (*link != pool)
         link = &(*link)->next;
     *link = pool->next;
-    pool_free(pool);
+    buffers_free(pool);
 }
 
 void *proa_buffer(const proa_buffer_pool *pool, uint32_t buffer)
@@ -64,7 +64,7 @@ void *proa_buffer(const proa_buffer_pool *pool, uint32_t buffer)
     return pool->memory + (size_t)buffer * pool->size;
 }
 
-void pool_feed(proa_buffer_pool *pool)
+void buffers_feed(proa_buffer_pool *pool)
 {
     proa_op *op = pool->starved.first;
 
@@ -83,5 +83,5 @@ void proa_buffer_return(proa_buffer_pool *pool, uint32_t buffer)
     host->table->buffer_return(host->engine, pool, buffer);
     pool->available++;
     if (unlikely(pool->starved.first))
-        pool_feed(pool);
+        buffers_feed(pool);
 }

@@ -149,7 +149,7 @@ size_t proa_loop_run(proa_loop *loop, enum proa_run_mode mode)
     enter_run(loop, __func__);
     loop->now_ns = sys_monotonic_ns();
     do
-        turn(loop, mode != PROA_POLL && !(mode != PROA_UNTIL_STOPPED && is_idle(loop)));
+        turn(loop, mode != PROA_NO_WAIT && !(mode != PROA_UNTIL_STOPPED && is_idle(loop)));
     while (mode <= PROA_UNTIL_STOPPED && !loop->stopping && !(mode == PROA_UNTIL_IDLE && is_idle(loop)));
     loop->stopping = 0;
     loop->running = 0;
@@ -224,7 +224,7 @@ static void free_loop(proa_loop *loop)
         proa_buffer_pool *pool = loop->pools;
 
         loop->pools = pool->next;
-        pool_free(pool);
+        buffers_free(pool);
     }
     if (host->engine)
         host->table->close(host->engine);
@@ -263,7 +263,8 @@ int proa_loop_open(proa_loop **ret_loop, const proa_loop_options *options)
         options = &defaults;
     if (error < 0)
         return error;
-    if (options->queue_entries && (!is_power_of_two(options->queue_entries) || options->queue_entries > QUEUE_ENTRIES_MAX))
+    if (options->queue_entries &&
+        (!is_power_of_two(options->queue_entries) || options->queue_entries > QUEUE_ENTRIES_MAX))
         return -EINVAL;
     loop = calloc(1, sizeof(*loop));
     if (!loop)

@@ -81,9 +81,9 @@ void resume_paused(proa_loop *loop);
 
 /* buffer.c */
 
-void pool_free(proa_buffer_pool *pool);
+void buffers_free(proa_buffer_pool *pool);
 
 /* The receive that has starved longest tries again. */
-void pool_feed(proa_buffer_pool *pool);
+void buffers_feed(proa_buffer_pool *pool);
 
 #endif

@@ -11,6 +11,8 @@
 #include "engine/pool.h"
 #include "loop/loop.h"
 
+_Static_assert(AT_FDCWD == -100, "PROA_CWD names it by number");
+
 static const uint8_t list_of_kind[] = {
 #define OP_KIND_LIST(kind, name, list) [OP_##kind] = LIST_##list,
     OP_KINDS(OP_KIND_LIST)
@@ -50,7 +52,7 @@ void op_engage(proa_loop *loop, proa_op *op)
 /* A foreign descriptor that no op was pending on may be another by now. */
 static RARE void doubt(struct descriptor *descriptor)
 {
-    descriptor->flags = (uint16_t)((descriptor->flags & ~(FD_FILE | FD_FULL)) | FD_UNSURE);
+    descriptor->flags = (uint16_t)((descriptor->flags & ~(FD_FILE | FD_FULL | FD_LOCAL)) | FD_UNSURE);
     descriptor->ready = 0;
 }
 
@@ -62,7 +64,7 @@ static inline int attach(proa_loop *loop, proa_op *op)
         return -EBADF;
     if (unlikely((uint32_t)op->fd >= loop->host.descriptor_high))
         loop->host.descriptor_high = (uint32_t)op->fd + 1;
-    if (unlikely(descriptor->watched && descriptor->pending == 0 && !(descriptor->flags & FD_OURS)))
+    if (unlikely(descriptor->pending == 0 && !(descriptor->flags & FD_OURS)))
         doubt(descriptor);
     descriptor->pending++;
     op->flags |= OP_ATTACHED;
@@ -120,8 +122,7 @@ void proa_listen(proa_loop *loop, proa_op *op, const proa_address *address, int 
     begin(loop, op, OP_LISTEN, callback, __func__);
     op->fd = -1;
     op->size = family_flag(address);
-    op_done(host_of(loop), op,
-            loop->closing ? -ECANCELED : instant_listen(&loop->host.sys, address, backlog, flags));
+    op_done(host_of(loop), op, loop->closing ? -ECANCELED : instant_listen(&loop->host.sys, address, backlog, flags));
 }
 
 void proa_accept(proa_loop *loop, proa_op *op, proa_fd listener, proa_callback *callback)
@@ -175,8 +176,7 @@ void proa_send(proa_loop *loop, proa_op *op, proa_fd fd, const void *data, size_
     launch_send(loop, op, fd, data, size);
 }
 
-void proa_send_relaxed(proa_loop *loop, proa_op *op, proa_fd fd, const void *data, size_t size,
-                       proa_callback *callback)
+void proa_send_relaxed(proa_loop *loop, proa_op *op, proa_fd fd, const void *data, size_t size, proa_callback *callback)
 {
     begin(loop, op, OP_SEND, callback, __func__);
     op->flags = OP_RELAXED;

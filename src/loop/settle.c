@@ -55,7 +55,7 @@ static void clean_up(proa_loop *loop, proa_op *op, int64_t value)
         receive_next(host, op->fd);
         /* It may have been the one that was to take the buffer which is free. */
         if (unlikely(pool->starved.first) && pool->available > 0)
-            pool_feed(pool);
+            buffers_feed(pool);
         break;
     case OP_CONNECT:
         if (value < 0 && op->fd >= 0)
@@ -109,6 +109,12 @@ static inline void complete(proa_loop *loop, proa_op *op, proa_result result, un
         release_descriptor(host_of(loop), fd);
 }
 
+/* A function that ran has its own value, whatever it looks like. */
+static int ran(const proa_op *op)
+{
+    return op->kind == OP_WORK && op->error == 0;
+}
+
 static void finish(proa_loop *loop, proa_op *op, proa_result result)
 {
     unsigned flags = op->flags;
@@ -116,7 +122,7 @@ static void finish(proa_loop *loop, proa_op *op, proa_result result)
 
     op_detach(host_of(loop), op);
     timing_clear(loop, op);
-    if (unlikely(result.value == -ECANCELED && flags & OP_TIMED_OUT))
+    if (unlikely(result.value == -ECANCELED && flags & OP_TIMED_OUT && !ran(op)))
         result.value = -ETIMEDOUT;
     if (op->kind == OP_RECV)
         receive_next(host_of(loop), op->fd);
@@ -155,7 +161,7 @@ static void deliver_and_go_on(proa_loop *loop, proa_op *op, proa_result result)
     op->flags |= OP_RESTING;
     op->callback(op, result);
     op->flags &= (uint16_t)~OP_RESTING;
-    loop->host.meters.multishots_rearmed += op->kind != OP_SIGNAL;
+    loop->host.meters.multishots_rearmed += op->kind != OP_SIGNAL && !(loop->host.descriptors[op->fd].flags & FD_LOCAL);
     go_on(loop, op);
 }
 

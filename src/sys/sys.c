@@ -36,29 +36,29 @@ int sys_fault_strikes(struct sys *sys, enum sys_call call, size_t *size)
 }
 
 /* RESULT of EXPRESSION, or the fault planned for CALL in its place. */
-#define SYS_CALL(sys, call, expression)              \
-    ({                                               \
+#define SYS_CALL(sys, call, expression)                  \
+    ({                                                   \
         long result_ = sys_begin(sys, SYS_##call, NULL); \
-        if (likely(result_ == 0)) {                  \
-            result_ = (expression);                  \
-            if (result_ < 0)                         \
-                result_ = -errno;                    \
-        }                                            \
-        result_;                                     \
+        if (likely(result_ == 0)) {                      \
+            result_ = (expression);                      \
+            if (result_ < 0)                             \
+                result_ = -errno;                        \
+        }                                                \
+        result_;                                         \
     })
 
 /* The same for calls that move bytes: the plan may lower SIZE first, and what moved is counted. */
-#define SYS_MOVE(sys, call, size, expression)         \
-    ({                                                \
+#define SYS_MOVE(sys, call, size, expression)             \
+    ({                                                    \
         long result_ = sys_begin(sys, SYS_##call, &size); \
-        if (likely(result_ == 0)) {                   \
-            result_ = (expression);                   \
-            if (result_ < 0)                          \
-                result_ = -errno;                     \
-            else                                      \
+        if (likely(result_ == 0)) {                       \
+            result_ = (expression);                       \
+            if (result_ < 0)                              \
+                result_ = -errno;                         \
+            else                                          \
                 (sys)->bytes_copied += (uint64_t)result_; \
-        }                                             \
-        result_;                                      \
+        }                                                 \
+        result_;                                          \
     })
 
 int sys_socket(struct sys *sys, int family, int type)
@@ -104,10 +104,10 @@ ssize_t sys_sendmsg(struct sys *sys, int fd, const struct msghdr *message, int f
 
     /* Cut short means: the first piece's first bytes. */
     return SYS_MOVE(sys, SENDMSG, size,
-                    size == SIZE_MAX ? syscall(__NR_sendmsg, fd, message, flags)
-                                     : syscall(__NR_sendto, fd, message->msg_iov->iov_base,
-                                               size < message->msg_iov->iov_len ? size : message->msg_iov->iov_len, flags,
-                                               NULL, 0));
+                    size == SIZE_MAX
+                        ? syscall(__NR_sendmsg, fd, message, flags)
+                        : syscall(__NR_sendto, fd, message->msg_iov->iov_base,
+                                  size < message->msg_iov->iov_len ? size : message->msg_iov->iov_len, flags, NULL, 0));
 }
 
 int sys_shutdown(struct sys *sys, int fd, int how)
@@ -122,6 +122,9 @@ int sys_close(struct sys *sys, int fd)
 
 int sys_open(struct sys *sys, int directory, const char *path, const struct open_how *how)
 {
+    /* openat2(2) came with 5.6, and some filters do not know it: it is asked only for what it alone can do. */
+    if (how->resolve == 0)
+        return (int)SYS_CALL(sys, OPEN, openat(directory, path, (int)how->flags, (mode_t)how->mode));
     return (int)SYS_CALL(sys, OPEN, syscall(__NR_openat2, directory, path, how, sizeof(*how)));
 }
 
@@ -197,13 +200,14 @@ int sys_epoll_wait(struct sys *sys, int epoll, struct epoll_event *events, int c
     long result;
 
     if (timeout_ns == 0 || timeout_ns == UINT64_MAX)
-        return (int)SYS_CALL(sys, EPOLL_WAIT, syscall(__NR_epoll_pwait, epoll, events, count, timeout_ns == 0 ? 0 : -1, NULL, 0));
+        return (int)SYS_CALL(sys, EPOLL_WAIT,
+                             syscall(__NR_epoll_pwait, epoll, events, count, timeout_ns == 0 ? 0 : -1, NULL, 0));
     result = SYS_CALL(sys, EPOLL_WAIT, syscall(__NR_epoll_pwait2, epoll, events, count, &timeout, NULL, 0));
     if (result != -ENOSYS)
         return (int)result;
-    return (int)SYS_CALL(sys, EPOLL_WAIT,
-                         syscall(__NR_epoll_pwait, epoll, events, count, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms,
-                                 NULL, 0));
+    return (int)SYS_CALL(
+        sys, EPOLL_WAIT,
+        syscall(__NR_epoll_pwait, epoll, events, count, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms, NULL, 0));
 }
 
 int sys_uring_setup(struct sys *sys, uint32_t entries, struct io_uring_params *parameters)
@@ -219,8 +223,7 @@ int sys_uring_register(struct sys *sys, int ring, unsigned operation, const void
 int sys_uring_enter(struct sys *sys, int ring, unsigned submit, unsigned wait, unsigned flags, const void *argument,
                     size_t size)
 {
-    return (int)SYS_CALL(sys, URING_ENTER,
-                         syscall(__NR_io_uring_enter, ring, submit, wait, flags, argument, size));
+    return (int)SYS_CALL(sys, URING_ENTER, syscall(__NR_io_uring_enter, ring, submit, wait, flags, argument, size));
 }
 
 int sys_block_signal(struct sys *sys, int signal_number, int blocked)
@@ -247,10 +250,11 @@ int sys_getpeername(struct sys *sys, int fd, struct sockaddr *address, socklen_t
 void *sys_map(struct sys *sys, size_t size)
 {
     void *memory = MAP_FAILED;
-    int error = (int)SYS_CALL(sys, MAP, (memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) == MAP_FAILED
-                                            ? -1
-                                            : 0);
+    int error = (int)SYS_CALL(sys, MAP,
+                              (memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) == MAP_FAILED
+                                  ? -1
+                                  : 0);
 
     return error < 0 ? NULL : memory;
 }

@@ -58,7 +58,7 @@ enum sys_call {
 #define SYS_CALL_ENUM(name) SYS_##name,
     SYS_CALLS(SYS_CALL_ENUM)
 #undef SYS_CALL_ENUM
-    SYS_CALL_COUNT
+        SYS_CALL_COUNT
 };
 
 /* What happens to one kind of call: after `skip` more calls, the next `times` fail with `error` (a negative errno), or

@@ -26,7 +26,7 @@ static void on_done_unmap(proa_op *op, proa_result result)
     if (result.flags & PROA_LENT)
         proa_buffer_return(stage.pool, result.buffer);
     if ((stage.kind->traits & GIVES_FD) && result.value >= 0)
-        close_plain((int)result.value);
+        fd_keep((int)result.value);
     if ((stage.kind->traits & CLOSES) && result.value == 0)
         stage.fd.handle = -1;
     if (result.flags & PROA_MORE) {
@@ -118,7 +118,7 @@ static void test_buffer_untouched_after(bool by_deadline)
     pair_open(loop, TCP, &near, &far);
     memset(data, 0x5a, sizeof(data));
     proa_recv(loop, &first.op, near, data, sizeof(data), slot_done);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     if (by_deadline)
         proa_set_deadline(&first.op, 1);
     else
@@ -149,7 +149,7 @@ static void on_chain(proa_op *op, proa_result result)
     bool ends = !(at->kind->traits & WAITS);
 
     if ((at->kind->traits & GIVES_FD) && result.value >= 0)
-        close_plain((int)result.value);
+        fd_keep((int)result.value);
     if ((at->kind->traits & CLOSES) && result.value == 0)
         at->fd.handle = -1;
     if (result.flags & PROA_LENT)

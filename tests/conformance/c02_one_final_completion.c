@@ -7,15 +7,15 @@ enum outcome { RESULT = 1, CANCELED = 2, TIMED_OUT = 4 };
 
 struct path {
     const char *name;
-    unsigned outcomes;      /* of an op that waits, unprovoked */
-    bool provoked;          /* the world moves at the same moment: a real result is as good */
+    unsigned outcomes; /* of an op that waits, unprovoked */
+    bool provoked;     /* the world moves at the same moment: a real result is as good */
     void (*walk)(struct stage *stage, struct slot *closing);
 };
 
 static void turns(struct stage *stage)
 {
     for (int i = 0; i < 3; i++)
-        proa_loop_run(stage->loop, PROA_POLL);
+        proa_loop_run(stage->loop, PROA_NO_WAIT);
 }
 
 /* A repeating op may have seen its end, or be restarted by nobody: only an op in flight is asked to end. */
@@ -54,7 +54,7 @@ static void walk_cancel_twice(struct stage *stage, struct slot *closing)
     turns(stage);
     walk_cancel(stage, closing);
     walk_cancel(stage, closing);
-    proa_loop_run(stage->loop, PROA_POLL);
+    proa_loop_run(stage->loop, PROA_NO_WAIT);
     walk_cancel(stage, closing);
 }
 
@@ -334,7 +334,7 @@ static void storm_step(proa_loop *loop, struct slot *slot, int far, uint64_t *se
     if (dice & 1)
         *sent += (uint64_t)write(far, "12345678", 1 + random_below(8));
     if (dice & 2)
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
     if (random_below(4) == 0 && proa_in_flight(&slot->op))
         proa_set_deadline(&slot->op, clock_ns() + random_below(20000));
     if (random_below(2))

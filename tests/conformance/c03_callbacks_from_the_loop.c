@@ -192,7 +192,7 @@ static void test_endless(size_t index)
         goto out; /* needs the other end's help to be endless */
     chain.left = UINT32_MAX;
     chain.start(&chain);
-    proa_loop_run(chain.loop, PROA_POLL);
+    proa_loop_run(chain.loop, PROA_NO_WAIT);
     proa_loop_run(chain.loop, PROA_ONCE);
     proa_timer(chain.loop, &timer.op, clock_ns() + MS, slot_done);
     proa_loop_run(chain.loop, PROA_UNTIL_STOPPED);

@@ -202,7 +202,7 @@ static void connect_not_socket(struct scene *s)
 }
 static void connect_stale(struct scene *s)
 {
-    close_plain(listen_on(s->loop, UNIX, 4, &s->address).handle);
+    close_now(s->loop, listen_on(s->loop, UNIX, 4, &s->address));
     proa_connect(s->loop, &s->slot.op, &s->address, slot_done);
 }
 static void connect_family(struct scene *s)
@@ -276,7 +276,6 @@ static void read_bad(struct scene *s) { read_on(s, fd_bad(), 0); }
 static void read_minus(struct scene *s) { read_on(s, proa_fd_of(-1), 0); }
 static void read_folder(struct scene *s) { read_on(s, proa_fd_of(plain_folder(s)), 0); }
 static void read_write_only(struct scene *s) { read_on(s, proa_fd_of(plain_file(s, O_WRONLY)), 0); }
-static void read_pipe_at(struct scene *s) { read_on(s, proa_fd_of(plain_pipe(s, 0)), 5); }
 static void read_negative(struct scene *s) { read_on(s, proa_fd_of(plain_file(s, O_RDWR)), (uint64_t)INT64_MAX + 9); }
 static void write_bad(struct scene *s) { write_on(s, fd_bad(), 0); }
 static void write_read_only(struct scene *s) { write_on(s, proa_fd_of(plain_file(s, O_RDONLY)), 0); }
@@ -285,6 +284,7 @@ static void write_broken_pipe(struct scene *s)
 {
     int ends[2];
 
+    signal(SIGPIPE, SIG_IGN); /* file.h: the caller's to ignore, for this one op */
     REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
     close_plain(ends[0]);
     write_on(s, proa_fd_of(keep(s, ends[1])), PROA_POSITION);
@@ -364,7 +364,6 @@ static const struct cause causes[] = {
     {"read: descriptor -1", EBADF, read_minus},
     {"read: a folder", EISDIR, read_folder},
     {"read: open for writing only", EBADF, read_write_only},
-    {"read: a pipe, at an offset", ESPIPE, read_pipe_at},
     {"read: an offset below zero", EINVAL, read_negative},
     {"write: no such descriptor", EBADF, write_bad},
     {"write: open for reading only", EBADF, write_read_only},
@@ -386,11 +385,13 @@ static const struct cause causes[] = {
     {"work: what the function returns", EDOM, work_negative},
 };
 
-/* SIGPIPE keeps its default action: a library that lets it out kills this test. */
+/* SIGPIPE keeps its default action: a library that lets it out of a send kills this test. */
 static void test_cause(proa_loop *loop, const struct cause *cause)
 {
     struct scene scene = {.loop = loop, .extra = {-1, -1, -1, -1}};
     int before;
+
+    signal(SIGPIPE, SIG_DFL);
 
     test_case("%s", cause->name);
     CALL(cause->start(&scene));
@@ -404,7 +405,7 @@ static void test_cause(proa_loop *loop, const struct cause *cause)
     HOLDS(fd_count() <= before);
     for (size_t i = 0; i < ARRAY_SIZE(scene.extra); i++) {
         if (scene.extra[i] >= 0)
-            close_plain(scene.extra[i]);
+            close_now(loop, proa_fd_of(scene.extra[i]));
     }
 }
 
@@ -426,7 +427,7 @@ static void start_twice_later(void *argument)
     stage_set(&stage, argument, loop_open());
     stage_start(&stage);
     if (stage.kind->traits & WAITS)
-        proa_loop_run(stage.loop, PROA_POLL);
+        proa_loop_run(stage.loop, PROA_NO_WAIT);
     stage_start(&stage);
 }
 
@@ -435,7 +436,7 @@ static struct slot inner;
 static void on_run_inside(struct slot *slot, proa_result result)
 {
     (void)result;
-    proa_loop_run(slot->op.loop, PROA_POLL);
+    proa_loop_run(slot->op.loop, PROA_NO_WAIT);
 }
 
 static void on_close_inside(struct slot *slot, proa_result result)
@@ -518,8 +519,14 @@ static void test_pool_sizes(proa_loop *loop)
     static const struct {
         uint32_t count, size;
         int result;
-    } rows[] = {{1, 1, 0},     {2, 4096, 0},       {32768, 64, 0},          {0, 64, -EINVAL},
-                {3, 64, -EINVAL}, {65536, 64, -EINVAL}, {UINT32_MAX, 64, -EINVAL}, {4, 0, -EINVAL}};
+    } rows[] = {{1, 1, 0},
+                {2, 4096, 0},
+                {32768, 64, 0},
+                {0, 64, -EINVAL},
+                {3, 64, -EINVAL},
+                {65536, 64, -EINVAL},
+                {UINT32_MAX, 64, -EINVAL},
+                {4, 0, -EINVAL}};
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         proa_buffer_pool *pool = NULL;

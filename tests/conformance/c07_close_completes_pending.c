@@ -50,6 +50,7 @@ static void test_everything_at_once(enum family family)
     test_case("everything at once, %s", family == TCP ? "TCP" : "Unix");
     REQUIRE(proa_buffer_pool_open(loop, 4, 64, &pool) == 0);
     pair_open(loop, family, &near, &far);
+    set_size(near.handle, SO_SNDBUF, 16384);
     proa_recv(loop, &slots[0].op, near, data[0], 16, slot_done);
     proa_recv(loop, &slots[1].op, near, data[1], 16, slot_done);
     proa_send(loop, &slots[2].op, near, bulk, sizeof(bulk), slot_done);
@@ -69,8 +70,8 @@ static void test_everything_at_once(enum family family)
         HOLDS(slots[i].value == -ECANCELED);
     }
     HOLDS(closing.value == 0 && !fd_is_open(near.handle));
-    HOLDS(proa_moved(&slots[2].op) > 0 && proa_moved(&slots[3].op) == 0);
-    HOLDS(far_drain(far) <= proa_moved(&slots[2].op));
+    HOLDS(proa_sent(&slots[2].op) > 0 && proa_sent(&slots[3].op) == 0);
+    HOLDS(far_drain(far) <= proa_sent(&slots[2].op));
     close_plain(far);
     proa_buffer_pool_close(pool);
     proa_loop_close(loop);
@@ -152,7 +153,7 @@ static void test_number_comes_back(enum family family, bool relative_eof, uint32
         proa_recv(reuse.loop, &reuse.old[1].op, reuse.near, reuse.old_data[1], 16, slot_done);
         proa_poll(reuse.loop, &reuse.old[2].op, reuse.near, POLLPRI, slot_done);
         if (i % 2)
-            proa_loop_run(reuse.loop, PROA_POLL);
+            proa_loop_run(reuse.loop, PROA_NO_WAIT);
         proa_close(reuse.loop, &reuse.closing.op, reuse.near, slot_done);
         RUN_UNTIL(reuse.loop, reuse.fresh.finals);
         REQUIRE(reuse.old[0].finals == 1 && reuse.old[1].finals == 1 && reuse.old[2].finals == 1);
@@ -216,7 +217,7 @@ static void test_restarted_while_closing(void)
     pair_open(loop, TCP, &near, &far);
     stubborn.context = &near;
     proa_recv(loop, &stubborn.op, near, data, sizeof(data), slot_done);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     proa_close(loop, &closing.op, near, slot_done);
     RUN_UNTIL(loop, closing.finals && stubborn.finals == 5);
     HOLDS(closing.value == 0 && stubborn.value < 0);
@@ -354,7 +355,7 @@ static void test_churn(enum family family)
             far[i] = far_connect(&bound);
             REQUIRE(write(far[i], "ball", 4) == 4);
             if (random_below(2))
-                proa_loop_run(loop, PROA_POLL);
+                proa_loop_run(loop, PROA_NO_WAIT);
         }
         RUN_UNTIL(loop, churn.served == round * BATCH);
         for (size_t i = 0; i < BATCH; i++) {

@@ -44,8 +44,7 @@ static void on_write_all(struct slot *slot, proa_result result)
             proa_send_relaxed(writer->loop, &writer->slots[i].op, writer->near, writer->data + at, writer->sizes[i],
                               slot_done);
         else
-            proa_send(writer->loop, &writer->slots[i].op, writer->near, writer->data + at, writer->sizes[i],
-                      slot_done);
+            proa_send(writer->loop, &writer->slots[i].op, writer->near, writer->data + at, writer->sizes[i], slot_done);
         at += writer->sizes[i];
     }
 }
@@ -64,7 +63,7 @@ static void writer_check(const struct writer *writer)
     for (size_t i = 0; i < writer->count; i++) {
         REQUIRE(writer->slots[i].finals == 1);
         REQUIRE(writer->slots[i].value == (int64_t)writer->sizes[i]);
-        REQUIRE(proa_moved(&writer->slots[i].op) == writer->sizes[i]);
+        REQUIRE(proa_sent(&writer->slots[i].op) == writer->sizes[i]);
         REQUIRE(i == 0 || writer->slots[i].order > writer->slots[i - 1].order);
     }
 }
@@ -212,7 +211,7 @@ static void test_shutdown_behind_sends(void)
     HOLDS(reader.holds && reader.at == STUCK_SIZE);
     HOLDS(sends[3].value == STUCK_SIZE / 4 && ending.value == 0);
     HOLDS(sends[3].order < ending.order);
-    HOLDS(late.value == -EPIPE && proa_moved(&late.op) == 0);
+    HOLDS(late.value == -EPIPE && proa_sent(&late.op) == 0);
     close_now(loop, near);
     close_plain(reader.far);
     proa_loop_close(loop);
@@ -243,9 +242,9 @@ static void test_error_counts(enum family family)
     RUN_UNTIL(loop, sends[1].finals && sends[2].finals);
     HOLDS(sends[0].value == 100);
     HOLDS(sends[1].value == -ECONNRESET || sends[1].value == -EPIPE);
-    HOLDS(proa_moved(&sends[1].op) > 0 && proa_moved(&sends[1].op) < STUCK_SIZE);
+    HOLDS(proa_sent(&sends[1].op) > 0 && proa_sent(&sends[1].op) < STUCK_SIZE);
     HOLDS(sends[2].value == -EPIPE || sends[2].value == -ECONNRESET);
-    HOLDS(proa_moved(&sends[2].op) == 0);
+    HOLDS(proa_sent(&sends[2].op) == 0);
     HOLDS(sends[1].order < sends[2].order);
     close_now(loop, near);
     proa_loop_close(loop);
@@ -290,7 +289,7 @@ static void test_receives_in_order(void)
     pair_open(loop, TCP, &near, &far);
     for (size_t i = 0; i < COUNT; i++)
         proa_recv(loop, &slots[i].op, near, &data[i], 1, slot_done);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     REQUIRE(write(far, "ABCDEFGHIJKLMNOP", COUNT) == COUNT);
     for (size_t i = 0; i < COUNT; i++) {
         RUN_UNTIL(loop, slots[i].finals);

@@ -48,7 +48,7 @@ static void run_timers(const char *name, size_t count, uint64_t spread, uint64_t
         struct timer *timer = &timers[random_below((uint32_t)count)];
 
         if (i % 1000 == 0)
-            proa_loop_run(loop, PROA_POLL);
+            proa_loop_run(loop, PROA_NO_WAIT);
         timer->cancelled |= proa_in_flight(&timer->slot.op);
         proa_cancel(&timer->slot.op);
     }
@@ -153,7 +153,7 @@ static void test_million(void)
     many_done = 0;
     for (size_t i = 0; i < count; i++)
         proa_timer(loop, &ops[i], base + random_below(1u << 31), on_one_of_many);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     for (size_t i = 0; i < count; i++)
         proa_cancel(&ops[i * 7919 % count]); /* 7919 is prime: each once, far apart */
     HOLDS(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);

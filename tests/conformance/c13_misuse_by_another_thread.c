@@ -41,7 +41,7 @@ static void run_what_another_opened(void *argument)
     (void)argument;
     REQUIRE(pthread_create(&thread, NULL, open_elsewhere, &loop) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
 }
 
 /* Two loops on one thread are both its own. */

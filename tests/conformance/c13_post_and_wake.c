@@ -156,14 +156,14 @@ static void test_wake(void)
         REQUIRE(pthread_create(&thread, NULL, wake_later, loop) == 0);
         proa_loop_run(loop, PROA_ONCE);
         REQUIRE(pthread_join(thread, NULL) == 0);
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
         test_case("a wake before the wait, %d", i);
         proa_loop_wake(loop);
         proa_loop_wake(loop);
         proa_loop_run(loop, PROA_ONCE);
     }
     test_case("wakes are not saved up");
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     for (int i = 0; i < 100; i++)
         proa_loop_wake(loop);
     proa_timer(loop, &near.op, clock_ns() + 20 * MS, slot_done);

@@ -40,7 +40,7 @@ static void echo_once(const char *text)
     HOLDS(scene.pending.value == (int64_t)strlen(text) && memcmp(scene.data, text, strlen(text)) == 0);
     scene.pending.finals = 0;
     proa_recv(scene.loop, &scene.pending.op, scene.fd, scene.data, sizeof(scene.data), slot_done);
-    proa_loop_run(scene.loop, PROA_POLL);
+    proa_loop_run(scene.loop, PROA_NO_WAIT);
 }
 
 /* Everything the loop has is in use, then children come and go. */

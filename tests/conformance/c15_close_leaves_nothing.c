@@ -20,7 +20,7 @@ static void everything(unsigned turns, uint32_t entries)
             stage_start(&stages[copy][i]);
     }
     for (unsigned i = 0; i < turns; i++)
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
     for (size_t copy = 0; copy < COPIES; copy++) {
         for (size_t i = 0; i < kind_count; i++) {
             if (stages[copy][i].blocker_count)
@@ -125,7 +125,7 @@ static void test_started_while_closing(void)
     test_case("started while the loop closes");
     pair_open(loop, TCP, &stubborn.fd, &far);
     proa_recv(loop, &stubborn.slot.op, stubborn.fd, stubborn.data, sizeof(stubborn.data), slot_done);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     proa_loop_close(loop);
     HOLDS(stubborn.slot.finals == 21);
     HOLDS(stubborn.slot.value == -ECANCELED);

@@ -43,7 +43,7 @@ static void call_signal(struct call_scene *s) { proa_signal(s->loop, &s->fresh.o
 static void call_work(struct call_scene *s) { proa_work(s->loop, &s->fresh.op, nothing, slot_done); }
 static void call_post(struct call_scene *s) { proa_post(s->loop, &s->fresh.op, slot_done); }
 static void call_wake(struct call_scene *s) { proa_loop_wake(s->loop); }
-static void call_run(struct call_scene *s) { proa_loop_run(s->loop, PROA_POLL); }
+static void call_run(struct call_scene *s) { proa_loop_run(s->loop, PROA_NO_WAIT); }
 static void call_stop(struct call_scene *s) { proa_loop_stop(s->loop); }
 static void call_loop_close(struct call_scene *s) { proa_loop_close(s->loop); }
 static void call_now(struct call_scene *s) { proa_now(s->loop); }
@@ -106,7 +106,7 @@ void call_scene_open(struct call_scene *scene)
     REQUIRE(proa_buffer_pool_open(scene->loop, 4, 64, &scene->pool) == 0);
     pair_open(scene->loop, TCP, &scene->fd, &scene->far);
     proa_recv(scene->loop, &scene->pending.op, scene->fd, scene->data, sizeof(scene->data), slot_done);
-    proa_loop_run(scene->loop, PROA_POLL);
+    proa_loop_run(scene->loop, PROA_NO_WAIT);
 }
 
 void call_scene_close(struct call_scene *scene)

@@ -147,7 +147,7 @@ void loop_run_for(proa_loop *loop, uint64_t ns)
     RUN_UNTIL(loop, timer.finals);
 }
 
-static uint64_t orders;
+static _Atomic uint64_t orders; /* some tests have a loop on each of several threads */
 
 uint64_t slot_orders(void)
 {
@@ -267,6 +267,27 @@ void close_now(proa_loop *loop, proa_fd fd)
 void close_plain(int fd)
 {
     REQUIRE(close(fd) == 0);
+}
+
+static int kept[512];
+static size_t kept_count;
+
+void fd_keep(int fd)
+{
+    REQUIRE(kept_count < ARRAY_SIZE(kept));
+    kept[kept_count++] = fd;
+}
+
+void fds_close(proa_loop *loop)
+{
+    while (kept_count) {
+        int fd = kept[--kept_count];
+
+        if (loop)
+            close_now(loop, proa_fd_of(fd));
+        else
+            close_plain(fd);
+    }
 }
 
 void set_size(int fd, int option, int size)

@@ -88,6 +88,8 @@ void pair_open(proa_loop *loop, enum family family, proa_fd *ret_near, int *ret_
 void pair_open_inside(proa_loop *loop, enum family family, proa_fd *ret_near, proa_fd *ret_far);
 void close_now(proa_loop *loop, proa_fd fd);
 void close_plain(int fd);
+void fd_keep(int fd);            /* for fds_close(): what an op made is proa_close()'s while its loop is open */
+void fds_close(proa_loop *loop); /* null once the loop is closed */
 void set_size(int fd, int option, int size); /* SO_SNDBUF, SO_RCVBUF */
 size_t far_fill(int fd);                     /* writes until it would block */
 size_t far_drain(int fd);                    /* reads until it would block or ends */

@@ -322,8 +322,7 @@ const struct kind kinds[] = {
      provoke_connection},
     {"connect", "proa_connect", GIVES_FD, set_target, start_connect, NULL},
     {"connect unix", "proa_connect", GIVES_FD, set_unix_target, start_connect, NULL},
-    {"connect, queue full", "proa_connect", WAITS | GIVES_FD | SLOW, set_full_target, start_connect,
-     provoke_backlog},
+    {"connect, queue full", "proa_connect", WAITS | GIVES_FD | SLOW, set_full_target, start_connect, provoke_backlog},
     {"recv", "proa_recv", WAITS | ON_FD, set_pair, start_recv, provoke_data},
     {"recv unix", "proa_recv", WAITS | ON_FD, set_unix_pair, start_recv, provoke_data},
     {"recv_many", "proa_recv_many", WAITS | REPEATS | ON_FD, set_pool_pair, start_recv_many, provoke_data},
@@ -377,7 +376,7 @@ static void on_result(struct slot *slot, proa_result result)
     if (stage->keep_result)
         return;
     if ((stage->kind->traits & GIVES_FD) && result.value >= 0)
-        close_plain((int)result.value);
+        fd_keep((int)result.value);
     if (result.flags & PROA_LENT)
         proa_buffer_return(stage->pool, result.buffer);
 }
@@ -442,6 +441,7 @@ void stage_close_extras(struct stage *stage)
             RUN_UNTIL(stage->loop, stage->blockers[i].finals);
         stage->blocker_count = 0;
     }
+    fds_close(stage->loop);
     if (stage->pool)
         proa_buffer_pool_close(stage->pool);
     stage->pool = NULL;
@@ -455,6 +455,7 @@ static void close_if_open(int fd)
 
 void stage_clear(struct stage *stage)
 {
+    fds_close(NULL);
     close_if_open(stage->fd.handle);
     close_if_open(stage->far);
     close_if_open(stage->more[0]);

@@ -8,16 +8,16 @@
 #include <semaphore.h>
 
 enum trait {
-    WAITS = 1 << 0,    /* stays in flight until provoked */
-    REPEATS = 1 << 1,  /* completes with PROA_MORE; ends by cancel */
-    GIVES_FD = 1 << 2, /* a result is a new descriptor */
-    ON_FD = 1 << 3,    /* pending on stage.fd: closing that ends it */
-    CLOSES = 1 << 4,   /* success closes stage.fd */
+    WAITS = 1 << 0,     /* stays in flight until provoked */
+    REPEATS = 1 << 1,   /* completes with PROA_MORE; ends by cancel */
+    GIVES_FD = 1 << 2,  /* a result is a new descriptor */
+    ON_FD = 1 << 3,     /* pending on stage.fd: closing that ends it */
+    CLOSES = 1 << 4,    /* success closes stage.fd */
     STEADFAST = 1 << 5, /* a post: nothing ends it early */
-    SLOW = 1 << 6,     /* the kernel takes a second to be provoked */
-    STREAMS = 1 << 7,  /* sends: partial progress shows in proa_moved() */
-    AT_EASE = 1 << 8,  /* a relaxed send: success alone wakes no sleeping loop */
-    FILES = 1 << 9,    /* a file op: may be on a thread of the pool, beyond taking back */
+    SLOW = 1 << 6,      /* the kernel takes a second to be provoked */
+    STREAMS = 1 << 7,   /* sends: partial progress shows in proa_sent() */
+    AT_EASE = 1 << 8,   /* a relaxed send: success alone wakes no sleeping loop */
+    FILES = 1 << 9,     /* a file op: may be on a thread of the pool, beyond taking back */
 };
 
 enum { BLOCKERS_MAX = 8, STUCK_SIZE = 4 << 20 };
@@ -59,9 +59,9 @@ const struct kind *kind_named(const char *name);
 void stage_set(struct stage *stage, const struct kind *kind, proa_loop *loop);
 void stage_start(struct stage *stage); /* the slot's op */
 void stage_provoke(struct stage *stage);
-void stage_finish(struct stage *stage);      /* provokes until the op is over; a repeating one: until the first result */
-void stage_wait(struct stage *stage);        /* until the op's final completion, provoking nothing */
+void stage_finish(struct stage *stage); /* provokes until the op is over; a repeating one: until the first result */
+void stage_wait(struct stage *stage);   /* until the op's final completion, provoking nothing */
 void stage_close_extras(struct stage *stage); /* blockers and pool, which a loop must still be open for */
-void stage_clear(struct stage *stage);       /* descriptors and memory; the loop may be gone */
+void stage_clear(struct stage *stage);        /* descriptors and memory; the loop may be gone */
 
 #endif

@@ -134,7 +134,7 @@ static void test_gathered(void)
     begin("sends gathered", "recv");
     set_size(stage.fd.handle, SO_SNDBUF, 16384);
     proa_send(stage.loop, &slots[0].op, stage.fd, data, sizeof(data), slot_done);
-    proa_loop_run(stage.loop, PROA_POLL);
+    proa_loop_run(stage.loop, PROA_NO_WAIT);
     for (size_t i = 1; i < 5; i++)
         proa_send(stage.loop, &slots[i].op, stage.fd, data, 10, slot_done);
     while (!slots[4].finals) {

@@ -36,7 +36,7 @@ static void test_alone(enum family family)
         relax(i, 100);
         HOLDS(slots[i].finals == 0);
         HOLDS(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);
-        HOLDS(slots[i].finals == 1 && slots[i].value == 100 && proa_moved(&slots[i].op) == 100);
+        HOLDS(slots[i].finals == 1 && slots[i].value == 100 && proa_sent(&slots[i].op) == 100);
     }
     HOLDS(far_drain(far) == 1000);
     scene_close();
@@ -69,11 +69,11 @@ static void test_with_the_next(void)
         *sent = (struct slot){0};
         proa_recv(loop, &receive.op, near, answer, sizeof(answer), slot_done);
         proa_send_relaxed(loop, &sent->op, near, "ping", 4, slot_done);
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
         REQUIRE(far_drain(far) == 4);
         REQUIRE(write(far, "pong", 4) == 4);
         RUN_UNTIL(loop, receive.finals > i);
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
         REQUIRE(sent->finals == 1 && sent->value == 4);
     }
     HOLDS(receive.finals == 100);
@@ -91,7 +91,7 @@ static void test_goes_out(void)
     proa_recv(loop, &receive.op, near, answer, sizeof(answer), slot_done);
     proa_timer(loop, &timer.op, clock_ns() + 3600 * PROA_SECOND_NS, slot_done);
     relax(0, 10);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     HOLDS(far_drain(far) == 10);
     scene_close();
     HOLDS(timer.finals == 1 && receive.finals == 1 && slots[0].finals == 1 && slots[0].value == 10);
@@ -111,7 +111,7 @@ static void test_error_wakes(bool unconnected)
         REQUIRE(shutdown(far, SHUT_RDWR) == 0);
     proa_send_relaxed(loop, &slots[0].op, unconnected ? proa_fd_of(alone) : near, data, 10, slot_done);
     RUN_UNTIL(loop, slots[0].finals);
-    HOLDS(slots[0].value == -EPIPE && proa_moved(&slots[0].op) == 0);
+    HOLDS(slots[0].value == -EPIPE && proa_sent(&slots[0].op) == 0);
     HOLDS(timer.finals == 0);
     close_plain(alone);
     scene_close();
@@ -132,7 +132,7 @@ static void test_late_error_wakes(void)
     REQUIRE(shutdown(far, SHUT_RDWR) == 0);
     RUN_UNTIL(loop, slots[0].finals);
     HOLDS(slots[0].value == -EPIPE || slots[0].value == -ECONNRESET);
-    HOLDS(proa_moved(&slots[0].op) > 0 && proa_moved(&slots[0].op) < sizeof(bulk));
+    HOLDS(proa_sent(&slots[0].op) > 0 && proa_sent(&slots[0].op) < sizeof(bulk));
     scene_close();
 }
 
@@ -148,7 +148,7 @@ static void test_large_alone(void)
     proa_send_relaxed(loop, &slots[0].op, near, bulk, sizeof(bulk), slot_done);
     while (got < sizeof(bulk)) {
         got += far_drain(far);
-        proa_loop_run(loop, got < sizeof(bulk) ? PROA_ONCE : PROA_POLL);
+        proa_loop_run(loop, got < sizeof(bulk) ? PROA_ONCE : PROA_NO_WAIT);
     }
     HOLDS(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);
     HOLDS(slots[0].finals == 1 && slots[0].value == STUCK_SIZE);
@@ -169,7 +169,7 @@ static void test_not_held_up(enum behind behind, bool settle)
     proa_timer(loop, &timer.op, clock_ns() + 3600 * PROA_SECOND_NS, slot_done);
     relax(0, 10);
     if (settle)
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
     if (behind == A_CLOSE)
         proa_close(loop, &next.op, near, slot_done);
     else if (behind == A_SHUTDOWN)
@@ -205,7 +205,7 @@ static void test_cancel(bool deadline, bool settle)
     proa_timer(loop, &timer.op, clock_ns() + 3600 * PROA_SECOND_NS, slot_done);
     relax(0, 10);
     if (settle) {
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
         HOLDS(far_drain(far) == 10);
     }
     if (deadline && proa_in_flight(&slots[0].op))
@@ -215,7 +215,7 @@ static void test_cancel(bool deadline, bool settle)
     RUN_UNTIL(loop, slots[0].finals);
     HOLDS(slots[0].value == 10 || slots[0].value == (deadline ? -ETIMEDOUT : -ECANCELED));
     if (slots[0].value < 0)
-        HOLDS(proa_moved(&slots[0].op) == (settle ? 10 : 0) || proa_moved(&slots[0].op) == far_drain(far));
+        HOLDS(proa_sent(&slots[0].op) == (settle ? 10 : 0) || proa_sent(&slots[0].op) == far_drain(far));
     HOLDS(timer.finals == 0);
     scene_close();
 }
@@ -239,7 +239,7 @@ static void test_saves_wake_ups(void)
                 relax(0, 4);
             else
                 proa_send(loop, &slots[0].op, near, data, 4, slot_done);
-            proa_loop_run(loop, PROA_POLL);
+            proa_loop_run(loop, PROA_NO_WAIT);
             REQUIRE(write(far, "pong", 4) == 4);
             RUN_UNTIL(loop, receive.finals > i && slots[0].finals > i);
         }

@@ -13,7 +13,7 @@ static void test_idle_loop(void)
 
     test_case("an idle loop");
     HOLDS(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);
-    HOLDS(proa_loop_run(loop, PROA_POLL) == 0);
+    HOLDS(proa_loop_run(loop, PROA_NO_WAIT) == 0);
     proa_loop_close(loop);
 }
 
@@ -40,10 +40,10 @@ static void test_count(void)
     test_case("the number in flight");
     for (size_t i = 0; i < 5; i++)
         proa_timer(loop, &far[i].op, PROA_NEVER - 1, slot_done);
-    HOLDS(proa_loop_run(loop, PROA_POLL) == 5);
+    HOLDS(proa_loop_run(loop, PROA_NO_WAIT) == 5);
     proa_timer(loop, &soon.op, 1, slot_done);
     while (!soon.finals)
-        HOLDS(proa_loop_run(loop, PROA_POLL) == (soon.finals ? 5u : 6u));
+        HOLDS(proa_loop_run(loop, PROA_NO_WAIT) == (soon.finals ? 5u : 6u));
     for (size_t i = 0; i < 5; i++)
         proa_cancel(&far[i].op);
     HOLDS(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);
@@ -56,13 +56,13 @@ static void test_poll(void)
     proa_loop *loop = loop_open();
     struct slot far = {0}, soon = {0};
 
-    test_case("PROA_POLL");
+    test_case("PROA_NO_WAIT");
     proa_timer(loop, &far.op, PROA_NEVER - 1, slot_done);
     for (int i = 0; i < 1000; i++)
-        proa_loop_run(loop, PROA_POLL);
+        proa_loop_run(loop, PROA_NO_WAIT);
     proa_timer(loop, &soon.op, proa_now_refresh(loop) + 2 * MS, slot_done);
     sleep_ms(3);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     HOLDS(soon.finals == 1); /* the clock is read anew each turn */
     proa_loop_close(loop);
 }

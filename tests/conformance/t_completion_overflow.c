@@ -37,12 +37,12 @@ static void test_connections(uint32_t entries)
     proa_cancel(&slot.op);
     RUN_UNTIL(loop, slot.finals);
     HOLDS(slot.value == -ECANCELED);
+    close_now(loop, listener);
+    proa_loop_close(loop);
     for (size_t i = 0; i < BURST * BURSTS; i++) {
         close_plain(taken[i]);
         close_plain(far[i]);
     }
-    close_now(loop, listener);
-    proa_loop_close(loop);
 }
 
 struct talker {

@@ -46,7 +46,7 @@ static void test_two_ask(bool settle, size_t first, size_t second)
     test_case("%zu bytes nobody asked for, then two ask%s", first, settle ? ", settled" : "");
     pair_open(loop, TCP, &near, &far);
     proa_recv(loop, &slots[2].op, near, data[2], 64, slot_done);
-    proa_loop_run(loop, PROA_POLL);
+    proa_loop_run(loop, PROA_NO_WAIT);
     REQUIRE(write(far, "wake", 4) == 4);
     RUN_UNTIL(loop, slots[2].finals);
     REQUIRE(write(far, data[0], first) == (ssize_t)first);

@@ -48,8 +48,8 @@ static void expect_epoll(void)
     proa_open(loop, &opened.op, PROA_CWD, "/", (proa_open_how){.flags = O_RDONLY}, slot_done);
     REQUIRE(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);
     REQUIRE(timer.value == 0 && opened.value >= 0);
-    close_plain((int)opened.value);
     proa_loop_close(loop);
+    close_plain((int)opened.value);
     REQUIRE(fd_count() == before);
 }
 
@@ -117,9 +117,9 @@ static const struct {
     const char *name;
     void (*run)(void *argument);
 } refusals[] = {
-    {"a filter answers EPERM", without_permission},    {"a filter answers ENOSYS", without_system_call},
-    {"a filter forbids enter alone", without_enter},   {"a filter forbids register alone", without_register},
-    {"no memory may be locked", without_memory},       {"little memory may be locked", with_little_memory},
+    {"a filter answers EPERM", without_permission},  {"a filter answers ENOSYS", without_system_call},
+    {"a filter forbids enter alone", without_enter}, {"a filter forbids register alone", without_register},
+    {"no memory may be locked", without_memory},     {"little memory may be locked", with_little_memory},
 };
 
 int main(int argc, char **argv)

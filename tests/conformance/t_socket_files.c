@@ -22,7 +22,7 @@ static void make_stale(const char *path)
     int64_t fd = listen_at(path, 0);
 
     REQUIRE(fd >= 0);
-    close_plain((int)fd);
+    close_now(loop, proa_fd_of((int)fd));
     REQUIRE(access(path, F_OK) == 0);
 }
 
@@ -54,7 +54,7 @@ static void test_in_use(void)
     HOLDS(fd_count() - before <= 2);
     close_now(loop, proa_fd_of((int)fd));
     if (slot.value >= 0)
-        close_plain((int)slot.value);
+        close_now(loop, proa_fd_of((int)slot.value));
     HOLDS(fd_count() == before);
 }
 

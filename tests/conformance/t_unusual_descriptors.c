@@ -1,6 +1,6 @@
-/* Traps: epoll refuses regular files, which poll(2) calls always ready; a descriptor from elsewhere may be blocking; its
- * number may be past the limit that held when the loop was opened; a full Unix listener tells nobody that it has room
- * again. Each must work as on every other engine, and block nobody. */
+/* Traps: epoll refuses regular files, which poll(2) calls always ready; a descriptor from elsewhere may be blocking;
+ * its number may be past the limit that held when the loop was opened; a full Unix listener tells nobody that it has
+ * room again. Each must work as on every other engine, and block nobody. */
 #include "harness.h"
 
 #include <poll.h>
@@ -64,6 +64,30 @@ static void test_position(void)
     RUN_UNTIL(loop, slot.finals == 4);
     HOLDS(slot.value == 0);
     close_now(loop, proa_fd_of(fd));
+}
+
+/* Pipes have no offsets: any is taken for their position, on every engine. */
+static void test_offset_on_a_pipe(void)
+{
+    struct slot slots[2] = {0};
+    char data[8];
+    int ends[2];
+
+    test_case("an offset on a pipe");
+    REQUIRE(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    proa_read(loop, &slots[0].op, proa_fd_of(ends[0]), data, sizeof(data), 5, slot_done);
+    loop_run_for(loop, 2 * MS);
+    HOLDS(slots[0].finals == 0);
+    proa_write(loop, &slots[1].op, proa_fd_of(ends[1]), "hello", 5, 1000, slot_done);
+    RUN_UNTIL(loop, slots[0].finals && slots[1].finals);
+    HOLDS(slots[0].value == 5 && slots[1].value == 5 && memcmp(data, "hello", 5) == 0);
+    proa_read(loop, &slots[0].op, proa_fd_of(ends[0]), data, sizeof(data), 7, slot_done);
+    proa_loop_run(loop, PROA_NO_WAIT);
+    proa_cancel(&slots[0].op);
+    RUN_UNTIL(loop, slots[0].finals == 2);
+    HOLDS(slots[0].value == -ECANCELED);
+    close_now(loop, proa_fd_of(ends[0]));
+    close_now(loop, proa_fd_of(ends[1]));
 }
 
 /* From elsewhere, without O_NONBLOCK: while its ops wait the loop serves others. */
@@ -213,7 +237,7 @@ static void test_full_unix_listener(bool cancelled)
     for (size_t i = 0; i < ARRAY_SIZE(slots); i++) {
         HOLDS(cancelled ? slots[i].value == -ECANCELED : slots[i].value >= 0);
         if (slots[i].value >= 0)
-            close_plain((int)slots[i].value);
+            close_now(loop, proa_fd_of((int)slots[i].value));
     }
     close_plain(filler);
     HOLDS(fd_count() == before);
@@ -231,6 +255,7 @@ int main(int argc, char **argv)
     test_always_ready("/dev/null", POLLIN);
     test_devices();
     test_position();
+    test_offset_on_a_pipe();
     test_blocking_sockets(TCP);
     test_blocking_sockets(UNIX);
     test_full_pipe(true);

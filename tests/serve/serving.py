@@ -140,10 +140,22 @@ class Server:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
+        if error:
+            self.describe()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.finish()
+
+    def describe(self):
+        """What could explain a failure: the processes, the accept queues, the complaints."""
+        os.lseek(self.errors.fileno(), 0, os.SEEK_SET)
+        print(os.read(self.errors.fileno(), 4096).decode(errors='replace'))
+        pid = self.process.pid
+        for command in (['ps', '-o', 'pid,stat,wchan:30,etime,time,args', '--pid', str(pid), '--ppid', str(pid)],
+                        ['ss', '-tanp', f'sport = :{self.port}']):
+            if shutil.which(command[0]):
+                print(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout[:4000], flush=True)
 
     def finish(self):
         """Waits for its end. Returns the exit status."""
