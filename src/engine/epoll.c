@@ -62,6 +62,8 @@ static int epoll_watch(struct poller *poller, int fd, unsigned from, unsigned to
 /* An error or hang-up makes every direction ready: the call that is tried next will say what it is. */
 static unsigned to_directions(uint32_t events)
 {
+    if (likely(events == EPOLLIN))
+        return READY_IN;
     if (events & (EPOLLERR | EPOLLHUP))
         return READY_IN | READY_OUT | READY_PRIORITY | READY_HANGUP;
     return (events & EPOLLIN ? READY_IN : 0) | (events & EPOLLOUT ? READY_OUT : 0) |

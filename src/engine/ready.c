@@ -86,12 +86,10 @@ static int park(struct ready_engine *self, struct descriptor *descriptor, const 
     return watch(self, descriptor, descriptor->watched | directions);
 }
 
-void ready_report(struct ready_engine *self, int fd, unsigned directions)
+static RARE void report_other(struct ready_engine *self, struct descriptor *descriptor, int fd, unsigned directions)
 {
-    struct descriptor *descriptor = &self->host->descriptors[fd];
     unsigned idle;
 
-    self->host->meters.descriptors_scanned++;
     if (fd == self->wake_fd) {
         self->woken = 1;
         return;
@@ -102,10 +100,24 @@ void ready_report(struct ready_engine *self, int fd, unsigned directions)
     /* Level-triggered: what nobody waits for must not be reported again and again. An error or hang-up cannot be turned
      * off, so a descriptor without waiting ops is not watched at all. */
     idle = descriptor->watched & directions & ~wanted_directions(descriptor);
-    if (unlikely(idle))
+    if (idle)
         watch(self, descriptor, wanted_directions(descriptor) & descriptor->watched);
     if (descriptor->in.first || descriptor->out.first)
         make_due(self, descriptor);
+}
+
+/* Nearly always there is something to read for somebody who waits. */
+void ready_report(struct ready_engine *self, int fd, unsigned directions)
+{
+    struct descriptor *descriptor = &self->host->descriptors[fd];
+
+    self->host->meters.descriptors_scanned++;
+    if (unlikely(directions != READY_IN || !descriptor->in.first || descriptor->flags & FD_POLLED)) {
+        report_other(self, descriptor, fd, directions);
+        return;
+    }
+    descriptor->ready |= READY_IN;
+    make_due(self, descriptor);
 }
 
 /* Trying: each returns a value or a negative errno; EAGAIN means that the op has to wait. */
@@ -175,28 +187,16 @@ static int64_t try_connect(struct sys *sys, proa_op *op)
     return -EAGAIN;
 }
 
+
 /* Several sends that wait go out as one message. */
-static int64_t send_gathered(struct sys *sys, proa_op *first, size_t *ret_size)
+static int64_t try_send(struct sys *sys, struct descriptor *descriptor, proa_op *first)
 {
     struct iovec pieces[GATHER_MAX];
     struct gathering all = gather(first, pieces);
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = all.count};
+    int64_t taken = sys_sendmsg(sys, first->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-    *ret_size = all.size;
-    return sys_sendmsg(sys, first->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static int64_t try_send(struct sys *sys, struct descriptor *descriptor, proa_op *op)
-{
-    size_t size = op->size - op->moved;
-    int64_t taken;
-
-    if (likely(!op->next))
-        taken = sys_send(sys, op->fd, (uint8_t *)op->data + op->moved, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    else
-        taken = send_gathered(sys, op, &size);
-    /* A short count filled the socket: wait for the next report rather than hear EAGAIN. */
-    if (taken != (int64_t)size)
+    if (taken != (int64_t)all.size)
         descriptor->flags |= FD_FULL;
     return taken;
 }
@@ -252,23 +252,16 @@ static int64_t try_op(struct sys *sys, struct descriptor *descriptor, proa_op *o
     }
 }
 
-/* Tries an op that may be ready. Returns 1 with `*completion` filled in, or 0 where it waits on. */
-static size_t attempt(struct ready_engine *self, struct descriptor *descriptor, proa_op *op,
-                      struct completion *completion)
+/* What became of a try. Returns 1 with `*completion` to be reported, or 0 where the op waits on. */
+static size_t conclude(struct ready_engine *self, struct descriptor *descriptor, struct completion *completion)
 {
-    int64_t value;
+    proa_op *op = completion->op;
 
-    completion->op = op;
-    completion->result.flags = 0;
-    do
-        value = try_op(&self->host->sys, descriptor, op, completion);
-    while (unlikely(value == -EINTR));
-    if (value == -EAGAIN) {
-        value = park(self, descriptor, op);
-        if (likely(value == 0))
+    if (completion->result.value == -EAGAIN) {
+        completion->result.value = park(self, descriptor, op);
+        if (likely(completion->result.value == 0))
             return 0;
     }
-    completion->result.value = value;
     if (op->kind == OP_SEND) {
         descriptor->flags |= FD_SENDING;
     } else if (!(completion->result.flags & PROA_MORE)) {
@@ -278,9 +271,18 @@ static size_t attempt(struct ready_engine *self, struct descriptor *descriptor, 
     return 1;
 }
 
-/* One result of each direction per pass, so that a busy descriptor takes its turn behind the others. Where the first
- * receive has to wait, those behind it do: what comes in between is for the first. */
-static size_t try_in(struct ready_engine *self, struct descriptor *descriptor, struct completion *completion)
+static RARE size_t attempt(struct ready_engine *self, struct descriptor *descriptor, proa_op *op,
+                           struct completion *completion)
+{
+    *completion = (struct completion){.op = op};
+    do
+        completion->result.value = try_op(&self->host->sys, descriptor, op, completion);
+    while (completion->result.value == -EINTR);
+    return conclude(self, descriptor, completion);
+}
+
+/* Where the first receive has to wait, those behind it do: what comes in between is for the first. */
+static size_t attempt_first(struct ready_engine *self, struct descriptor *descriptor, struct completion *completion)
 {
     int must_wait = 0;
     proa_op *next;
@@ -306,21 +308,75 @@ static void stay(struct ready_engine *self, struct descriptor *descriptor)
         make_due(self, descriptor);
 }
 
+static RARE size_t try_in(struct ready_engine *self, struct descriptor *descriptor, struct completion *completion)
+{
+    size_t count = 0;
+
+    if (descriptor->ready & wanted_by_in(descriptor))
+        count = attempt_first(self, descriptor, completion);
+    if (count > 0 && descriptor->in.first)
+        stay(self, descriptor);
+    return count;
+}
+
+static RARE size_t try_out(struct ready_engine *self, struct descriptor *descriptor, struct completion *completion)
+{
+    return attempt(self, descriptor, descriptor->out.first, completion);
+}
+
+/* The two that are there for every message, a repeating receive and a send alone on its descriptor, go a short way. */
+
+static inline size_t receive_many(struct ready_engine *self, struct descriptor *descriptor, proa_op *op,
+                                  struct completion *completion)
+{
+    completion->op = op;
+    completion->result.flags = 0;
+    completion->result.value = try_recv_many(&self->host->sys, descriptor, op, completion);
+    if (unlikely(completion->result.value <= 0))
+        return conclude(self, descriptor, completion);
+    if (unlikely(descriptor->ready & READY_IN || !(descriptor->watched & READY_IN)))
+        stay(self, descriptor);
+    return 1;
+}
+
+static inline size_t send_alone(struct ready_engine *self, struct descriptor *descriptor, proa_op *op,
+                                struct completion *completion)
+{
+    size_t size = op->size - op->moved;
+    int64_t taken = sys_send(&self->host->sys, op->fd, (uint8_t *)op->data + op->moved, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    *completion = (struct completion){op, {taken, 0, 0}};
+    descriptor->flags |= FD_SENDING;
+    if (likely(taken == (int64_t)size))
+        return 1;
+    /* A short count filled the socket: wait for the next report rather than hear EAGAIN. */
+    descriptor->flags = (uint16_t)((descriptor->flags & ~FD_SENDING) | FD_FULL);
+    return conclude(self, descriptor, completion);
+}
+
+/* One result of each direction per pass, so that a busy descriptor takes its turn behind the others. */
 size_t ready_reap(struct engine *engine, struct completion *completions, size_t max)
 {
     struct ready_engine *self = self_of(engine);
     struct descriptor *descriptor;
     size_t count = 0;
+    proa_op *op;
 
     while (count + 2 <= max && (descriptor = descriptor_dequeue(self->host, &self->due))) {
-        size_t before = count;
-
-        if (descriptor->ready & wanted_by_in(descriptor))
+        op = descriptor->in.first;
+        if (likely(op && op->kind == OP_RECV_MANY && !op->next)) {
+            if (descriptor->ready & READY_IN)
+                count += receive_many(self, descriptor, op, &completions[count]);
+        } else if (op) {
             count += try_in(self, descriptor, &completions[count]);
-        if (count > before && descriptor->in.first)
-            stay(self, descriptor);
-        if (descriptor->out.first && descriptor->ready & READY_OUT && !(descriptor->flags & (FD_SENDING | FD_CLOSING)))
-            count += attempt(self, descriptor, descriptor->out.first, &completions[count]);
+        }
+        op = descriptor->out.first;
+        if (!op || !(descriptor->ready & READY_OUT) || descriptor->flags & (FD_SENDING | FD_CLOSING))
+            continue;
+        if (likely(op->kind == OP_SEND && !op->next))
+            count += send_alone(self, descriptor, op, &completions[count]);
+        else
+            count += try_out(self, descriptor, &completions[count]);
     }
     return count;
 }
@@ -363,18 +419,9 @@ static void try_now(struct ready_engine *self, struct descriptor *descriptor, pr
     make_due(self, descriptor);
 }
 
-void ready_start(struct engine *engine, proa_op *op)
+static RARE void start_other(struct ready_engine *self, struct descriptor *descriptor, proa_op *op)
 {
-    struct ready_engine *self = self_of(engine);
-    struct descriptor *descriptor = host_descriptor(self->host, op->fd);
-
     switch (op->kind) {
-    case OP_SEND:
-    case OP_SHUTDOWN:
-        /* Behind an earlier one it has its turn after that. */
-        if (op == descriptor->out.first && (!(descriptor->flags & FD_FULL) || park(self, descriptor, op) < 0))
-            try_now(self, descriptor, op);
-        break;
     case OP_RECV:
     case OP_RECV_MANY:
         /* What a foreign descriptor is, only the call can tell. */
@@ -387,8 +434,10 @@ void ready_start(struct engine *engine, proa_op *op)
         if (descriptor->ready & READY_IN || park(self, descriptor, op) < 0)
             try_now(self, descriptor, op);
         break;
-    case OP_CONNECT:
     case OP_POLL:
+        descriptor->flags |= FD_POLLED;
+        /* fall through */
+    case OP_CONNECT:
         try_now(self, descriptor, op);
         break;
     case OP_CLOSE:
@@ -399,6 +448,24 @@ void ready_start(struct engine *engine, proa_op *op)
     default:
         start_file_op(self, descriptor, op);
     }
+}
+
+void ready_start(struct engine *engine, proa_op *op)
+{
+    struct ready_engine *self = self_of(engine);
+    struct descriptor *descriptor = host_descriptor(self->host, op->fd);
+
+    if (unlikely(op->kind != OP_SEND && op->kind != OP_SHUTDOWN)) {
+        start_other(self, descriptor, op);
+        return;
+    }
+    /* Behind an earlier one it has its turn after that. */
+    if (unlikely(op != descriptor->out.first))
+        return;
+    if (unlikely(descriptor->flags & FD_FULL) && park(self, descriptor, op) == 0)
+        return;
+    descriptor->ready |= READY_OUT;
+    make_due(self, descriptor);
 }
 
 /* A send whose result is on its way up is settled there. */

@@ -186,6 +186,16 @@ static void submit_send(struct uring *self, struct descriptor *descriptor, proa_
     }
 }
 
+static int shut_down(struct sys *sys, const proa_op *op)
+{
+    int result;
+
+    do
+        result = sys_shutdown(sys, op->fd, (int)op->size);
+    while (result == -EINTR);
+    return result;
+}
+
 static void submit_due(struct uring *self)
 {
     struct descriptor *descriptor;
@@ -199,7 +209,7 @@ static void submit_due(struct uring *self)
             submit_send(self, descriptor, op);
         } else {
             /* The kernel hands every shutdown to a worker thread, which costs 20 times the call itself. */
-            op_done(self->host, op, sys_shutdown(&self->host->sys, op->fd, (int)op->size));
+            op_done(self->host, op, shut_down(&self->host->sys, op));
             if (descriptor->out.first)
                 descriptor_enqueue(self->host, &self->due, descriptor);
         }

@@ -325,7 +325,7 @@ static RARE void settle_one(proa_loop *loop, proa_op *op, proa_result result)
         op->callback(op, result);
         return;
     }
-    if (unlikely(result.value == -EINTR && op->kind != OP_CLOSE && is_wanted(loop, op))) {
+    if (unlikely(result.value == -EINTR)) {
         op_detach(host_of(loop), op);
         go_on(loop, op);
         return;

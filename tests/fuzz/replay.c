@@ -1,6 +1,4 @@
-/* The main program of a fuzz target built without libFuzzer: runs every file given, and every file in a folder given.
- * */
-#define _DEFAULT_SOURCE
+/* The main program of a fuzz target built without libFuzzer: runs every file given, and every file of a folder given. */
 #include <dirent.h>
 
 #include "tests/fuzz/fuzz.h"
