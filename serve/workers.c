@@ -111,7 +111,9 @@ static void bury(struct master *master, struct worker *worker, pid_t pid, int st
         stop(master);
         return;
     }
-    int64_t pause = young ? PAUSE_FIRST_MS << (worker->young_deaths - 1) : 0;
+    /* Never at once: the kernel takes a dead worker's ring apart a little later, and until then a new connection may wake
+     * that ring's accept alone, which waits exclusively, and not its successor's. */
+    int64_t pause = PAUSE_FIRST_MS << (young ? worker->young_deaths - 1 : 0);
     worker->due_ms = now + (pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS);
     describe_end(pid, status, "another one takes its place");
 }

@@ -36,7 +36,7 @@ int sys_process_begin(void)
     pthread_mutex_lock(&lock);
     if (!page)
         error = map_page();
-    if (!error && *page == 0)
+    if (page && *page == 0)
         *page = ++processes_begun;
     pthread_mutex_unlock(&lock);
     return error;

@@ -152,7 +152,7 @@ int sys_statx(struct sys *sys, int fd, const char *path, struct statx *ret_stat)
 
 int sys_unlink_socket(struct sys *sys, const char *path)
 {
-    struct stat status;
+    struct stat status = {0};
     int error = (int)SYS_CALL(sys, UNLINK, lstat(path, &status));
 
     if (error < 0 || !S_ISSOCK(status.st_mode))
@@ -268,7 +268,7 @@ void sys_unmap(struct sys *sys, void *memory, size_t size)
 uint32_t sys_descriptor_limit(struct sys *sys)
 {
     const uint32_t most = 1u << 22;
-    struct rlimit limit;
+    struct rlimit limit = {.rlim_max = RLIM_INFINITY};
 
     if (SYS_CALL(sys, LIMIT, getrlimit(RLIMIT_NOFILE, &limit)) < 0 || limit.rlim_max > most)
         return most;

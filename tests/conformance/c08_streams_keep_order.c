@@ -92,6 +92,7 @@ static void test_order(const struct plan *plan)
         set_size(writer.near.handle, SO_SNDBUF, plan->sndbuf);
     for (size_t i = 0; i < plan->count; i++)
         total += writer.sizes[i] = 1 + random_below((uint32_t)plan->size_max);
+    REQUIRE(total > 0);
     writer.data = malloc(total);
     pattern_fill(writer.data, total, 0);
     writer.trigger = (struct slot){.then = on_write_all, .context = &writer};

@@ -541,6 +541,7 @@ void child_run(void (*function)(void *), void *argument, struct child_report *re
     pid_t pid;
 
     fflush(NULL);
+    temp_path("before the fork"); /* so that the folder is the parent's to remove */
     REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
     pid = fork();
     REQUIRE(pid >= 0);

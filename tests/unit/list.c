@@ -25,11 +25,11 @@ static bool is_as_expected(void)
 {
     const proa_op *op = list.first;
 
-    for (size_t i = 0; i < expected_count; i++, op = op->next) {
-        if (op != &ops[expected[i]])
-            return false;
-    }
-    return op == NULL;
+    size_t i = 0;
+
+    for (; op && i < expected_count && op == &ops[expected[i]]; op = op->next)
+        i++;
+    return !op && i == expected_count;
 }
 
 static void forget(size_t at)
