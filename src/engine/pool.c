@@ -14,13 +14,15 @@ struct pool_thread {
     pthread_t thread;
     struct pool *pool;
     struct sys sys;
+    _Atomic uint64_t calls, bytes_copied; /* of `sys`, for the host's thread to read */
 };
 
 struct pool {
     struct engine_host *host;
     pthread_mutex_t lock;
     pthread_cond_t filled;
-    struct op_list queue; /* what no thread has yet */
+    struct op_list queue;     /* what no thread has yet */
+    struct sys_fault *faults; /* the host's plan when the latest of them came */
     int closing;
     uint32_t thread_count;
     struct pool_thread threads[];
@@ -74,6 +76,8 @@ static void run(struct pool_thread *self, proa_op *op)
 
     op->error = 0;
     op->moved = (uint64_t)value;
+    atomic_store_explicit(&self->calls, self->sys.calls, memory_order_relaxed);
+    atomic_store_explicit(&self->bytes_copied, self->sys.bytes_copied, memory_order_relaxed);
     host_post(self->pool->host, op);
 }
 
@@ -86,8 +90,7 @@ static void *serve(void *argument)
     while (!pool->closing || pool->queue.first) {
         proa_op *op = list_take_first(&pool->queue);
 
-        self->sys.faults = pool->host->sys.faults;
-
+        self->sys.faults = pool->faults;
         if (!op) {
             pthread_cond_wait(&pool->filled, &pool->lock);
             continue;
@@ -157,6 +160,7 @@ void pool_start(struct pool *pool, proa_op *op)
     op->flags |= OP_POOLED;
     pthread_mutex_lock(&pool->lock);
     list_append(&pool->queue, op);
+    pool->faults = pool->host->sys.faults;
     pthread_cond_signal(&pool->filled);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -217,7 +221,7 @@ void pool_cancel_all(struct pool *pool)
 void pool_meter(const struct pool *pool, proa_meters *meters)
 {
     for (uint32_t i = 0; i < pool->thread_count; i++) {
-        meters->system_calls += __atomic_load_n(&pool->threads[i].sys.calls, __ATOMIC_RELAXED);
-        meters->bytes_copied += __atomic_load_n(&pool->threads[i].sys.bytes_copied, __ATOMIC_RELAXED);
+        meters->system_calls += atomic_load_explicit(&pool->threads[i].calls, memory_order_relaxed);
+        meters->bytes_copied += atomic_load_explicit(&pool->threads[i].bytes_copied, memory_order_relaxed);
     }
 }

@@ -44,6 +44,13 @@ static inline void loop_check(const proa_loop *loop, const char *where)
         loop_refuse(loop, where);
 }
 
+/* Whoever looks at every descriptor in use need not look beyond this one. */
+static inline void host_note_descriptor(struct engine_host *host, int fd)
+{
+    if ((uint32_t)fd >= host->descriptor_high)
+        host->descriptor_high = (uint32_t)fd + 1;
+}
+
 /* A descriptor that the kernel has just handed out is new, whatever was known of its number. */
 static inline void descriptor_welcome(struct engine_host *host, int64_t fd, unsigned flags)
 {
@@ -51,6 +58,7 @@ static inline void descriptor_welcome(struct engine_host *host, int64_t fd, unsi
 
     if (!descriptor || descriptor->pending > 0)
         return;
+    host_note_descriptor(host, (int)fd);
     descriptor_reset(descriptor);
     descriptor->flags |= (uint16_t)(FD_OURS | flags);
 }

@@ -11,7 +11,7 @@
 #include "engine/pool.h"
 #include "loop/loop.h"
 
-_Static_assert(AT_FDCWD == -100, "PROA_CWD names it by number");
+_Static_assert(AT_FDCWD + 100 == 0, "PROA_CWD names it by number");
 
 static const uint8_t list_of_kind[] = {
 #define OP_KIND_LIST(kind, name, list) [OP_##kind] = LIST_##list,
@@ -50,8 +50,11 @@ void op_engage(proa_loop *loop, proa_op *op)
 }
 
 /* A foreign descriptor that no op was pending on may be another by now. */
-static RARE void doubt(struct descriptor *descriptor)
+static RARE void adopt(struct engine_host *host, struct descriptor *descriptor, int fd)
 {
+    host_note_descriptor(host, fd);
+    if (descriptor->pending > 0)
+        return;
     descriptor->flags = (uint16_t)((descriptor->flags & ~(FD_FILE | FD_FULL | FD_LOCAL)) | FD_UNSURE);
     descriptor->ready = 0;
 }
@@ -62,10 +65,8 @@ static inline int attach(proa_loop *loop, proa_op *op)
 
     if (unlikely(!descriptor || descriptor->flags & FD_CLOSING))
         return -EBADF;
-    if (unlikely((uint32_t)op->fd >= loop->host.descriptor_high))
-        loop->host.descriptor_high = (uint32_t)op->fd + 1;
-    if (unlikely(descriptor->pending == 0 && !(descriptor->flags & FD_OURS)))
-        doubt(descriptor);
+    if (unlikely(!(descriptor->flags & FD_OURS)))
+        adopt(host_of(loop), descriptor, op->fd);
     descriptor->pending++;
     op->flags |= OP_ATTACHED;
     return 0;

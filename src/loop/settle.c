@@ -103,7 +103,8 @@ static inline void complete(proa_loop *loop, proa_op *op, proa_result result, un
     int fd = op->fd;
 
     op->state = OP_IDLE;
-    loop->host.meters.ops_completed += !(flags & OP_INTERNAL);
+    if (likely(!(flags & OP_INTERNAL)))
+        loop->host.meters.ops_completed++;
     op->callback(op, result);
     if (flags & OP_ATTACHED)
         release_descriptor(host_of(loop), fd);
@@ -362,7 +363,7 @@ static inline void settle_send(proa_loop *loop, proa_op *op, int64_t value)
     }
     op->moved = op->size;
     descriptor->out.first = NULL;
-    complete(loop, op, (proa_result){(int64_t)op->size, 0, 0}, op->flags);
+    complete(loop, op, (proa_result){(int64_t)op->size, 0, 0}, OP_ATTACHED);
 }
 
 /* Everything an engine reports comes through here. What is there for every message comes first: received data, and sends

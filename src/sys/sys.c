@@ -19,10 +19,11 @@
 
 #include "sys/ring_abi.h"
 
-int sys_fault_strikes(struct sys *sys, enum sys_call call, size_t *size)
-{
-    struct sys_fault *fault = &sys->faults[call];
+/* A loop and its pool's threads share one plan. */
+static pthread_mutex_t plan_lock = PTHREAD_MUTEX_INITIALIZER;
 
+static int strike(struct sys_fault *fault, size_t *size)
+{
     if (fault->times == 0)
         return 0;
     if (fault->skip > 0) {
@@ -33,6 +34,16 @@ int sys_fault_strikes(struct sys *sys, enum sys_call call, size_t *size)
     if (fault->error == 0 && size && *size > fault->size_max)
         *size = fault->size_max;
     return fault->error;
+}
+
+int sys_fault_strikes(struct sys *sys, enum sys_call call, size_t *size)
+{
+    int error;
+
+    pthread_mutex_lock(&plan_lock);
+    error = strike(&sys->faults[call], size);
+    pthread_mutex_unlock(&plan_lock);
+    return error;
 }
 
 /* RESULT of EXPRESSION, or the fault planned for CALL in its place. */

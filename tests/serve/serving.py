@@ -128,9 +128,9 @@ class Server:
 
     def _read_start(self):
         said = b''
-        end = time.time() + PATIENCE_S
+        end = time.monotonic() + PATIENCE_S
         while b'  stop ' not in said or not said.endswith(b'\n'):
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.time()))
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
             data = os.read(self.process.stdout.fileno(), 65536) if ready else b''
             if not data:
                 break
@@ -187,7 +187,7 @@ class Server:
 
     def is_sanitized(self):
         with open(f'/proc/{self.process.pid}/maps', encoding='ascii') as file:
-            return 'libasan' in file.read()
+            return re.search('lib[at]san', file.read()) is not None
 
     def connect(self, receive_buffer=None):
         client = socket.socket()
@@ -267,8 +267,8 @@ def request(target='/', *fields, method='GET'):
 
 
 def wait_until(condition, seconds=PATIENCE_S):
-    end = time.time() + seconds
-    while time.time() < end:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         if condition():
             return True
         time.sleep(0.02)
