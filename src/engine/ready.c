@@ -187,7 +187,6 @@ static int64_t try_connect(struct sys *sys, proa_op *op)
     return -EAGAIN;
 }
 
-
 /* Several sends that wait go out as one message. */
 static int64_t try_send(struct sys *sys, struct descriptor *descriptor, proa_op *first)
 {
@@ -343,7 +342,8 @@ static inline size_t send_alone(struct ready_engine *self, struct descriptor *de
                                 struct completion *completion)
 {
     size_t size = op->size - op->moved;
-    int64_t taken = sys_send(&self->host->sys, op->fd, (uint8_t *)op->data + op->moved, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    int64_t taken = sys_send(&self->host->sys, op->fd, (uint8_t *)op->data + op->moved, size,
+                             MSG_DONTWAIT | MSG_NOSIGNAL);
 
     *completion = (struct completion){op, {taken, 0, 0}};
     descriptor->flags |= FD_SENDING;
