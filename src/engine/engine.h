@@ -48,7 +48,7 @@ enum op_kind {
 #undef OP_KIND_ENUM
 };
 
-enum op_list_choice { LIST_NONE, LIST_IN, LIST_OUT, LIST_FILE };
+enum op_list_choice { LIST_NONE, LIST_IN, LIST_OUT, LIST_FILE, LIST_LOOSE };
 
 enum op_state {
     OP_IDLE,      /* the caller's */
@@ -70,6 +70,7 @@ enum op_flag {
     OP_POOLED = 1 << 10,   /* with the pool's threads */
     OP_INTERNAL = 1 << 11, /* the loop's own: neither counted nor waited for */
     OP_HELD = 1 << 12,     /* ring engines: a receive behind an earlier one of the same descriptor */
+    OP_LOOSE = 1 << 13,    /* in `loose`: with the engine, but on no descriptor */
     OP_OVER = OP_CANCELLED | OP_TIMED_OUT,
 };
 
@@ -132,6 +133,7 @@ struct engine_host {
     uint32_t descriptor_count;
     uint32_t starving;        /* receives that wait for a buffer */
     struct op_list paused;    /* accepts that wait for a descriptor */
+    struct op_list loose;     /* native file ops in the current directory */
     struct op_list done;      /* settled ops with their results */
     proa_op *_Atomic posted;  /* from other threads: a stack, last one first, chained by `next` */
     uint32_t descriptor_high; /* no op was ever attached to a number from here on */
@@ -202,9 +204,11 @@ static inline void op_detach(struct engine_host *host, proa_op *op)
         list_remove(&host->descriptors[op->fd].out, op);
     else if (op->flags & OP_WAITING)
         list_remove(op->kind == OP_RECV_MANY ? &((proa_buffer_pool *)op->data)->starved : &host->paused, op);
+    else if (op->flags & OP_LOOSE)
+        list_remove(&host->loose, op);
     if (op->flags & OP_WAITING && op->kind == OP_RECV_MANY)
         host->starving--;
-    op->flags &= (uint16_t) ~(OP_IN | OP_OUT | OP_WAITING);
+    op->flags &= (uint16_t) ~(OP_IN | OP_OUT | OP_WAITING | OP_LOOSE);
 }
 
 static inline void op_attach_in(struct engine_host *host, proa_op *op)
@@ -217,6 +221,12 @@ static inline void op_attach_out(struct engine_host *host, proa_op *op)
 {
     list_append(&host->descriptors[op->fd].out, op);
     op->flags |= OP_OUT;
+}
+
+static inline void op_attach_loose(struct engine_host *host, proa_op *op)
+{
+    list_append(&host->loose, op);
+    op->flags |= OP_LOOSE;
 }
 
 /* Settles an op: its final completion, with `value`, is delivered from the loop's queue. */

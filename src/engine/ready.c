@@ -6,6 +6,7 @@
 #include <proa/file.h>
 #include <proa/socket.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "engine/gather.h"
 #include "engine/instant.h"
@@ -288,7 +289,7 @@ static size_t attempt_first(struct ready_engine *self, struct descriptor *descri
 
     for (proa_op *op = descriptor->in.first; op; op = next) {
         next = op->next;
-        if (op->kind != OP_POLL && must_wait)
+        if ((op->kind != OP_POLL && must_wait) || !(descriptor->ready & op_directions(op)))
             continue;
         if (attempt(self, descriptor, op, completion))
             return 1;
@@ -389,10 +390,13 @@ static void start_transfer(struct ready_engine *self, struct descriptor *descrip
 {
     int error;
 
-    if (op->kind == OP_READ)
-        op_attach_in(self->host, op);
-    else
-        op_attach_out(self->host, op);
+    /* Behind a send it stands in its list already when its turn comes. */
+    if (!(op->flags & (OP_IN | OP_OUT))) {
+        if (op->kind == OP_READ)
+            op_attach_in(self->host, op);
+        else
+            op_attach_out(self->host, op);
+    }
     error = park(self, descriptor, op);
     if (error == 0)
         return;
@@ -405,9 +409,21 @@ static void start_transfer(struct ready_engine *self, struct descriptor *descrip
     }
 }
 
+/* Some files can be watched all the same (proc(5), sysfs(5)), but still have offsets. */
+static int is_file(struct sys *sys, int fd)
+{
+    struct statx status;
+
+    return sys_statx(sys, fd, "", &status) == 0 && (S_ISREG(status.stx_mode) || S_ISBLK(status.stx_mode));
+}
+
 static void start_file_op(struct ready_engine *self, struct descriptor *descriptor, proa_op *op)
 {
-    if ((op->kind == OP_READ || op->kind == OP_WRITE) && !(descriptor->flags & FD_FILE))
+    int transfers = op->kind == OP_READ || op->kind == OP_WRITE;
+
+    if (transfers && op->moved != PROA_POSITION && !(descriptor->flags & FD_FILE) && is_file(&self->host->sys, op->fd))
+        descriptor->flags |= FD_FILE;
+    if (transfers && !(descriptor->flags & FD_FILE))
         start_transfer(self, descriptor, op);
     else
         pool_start(self->host->pool, op);
@@ -462,7 +478,7 @@ void ready_start(struct engine *engine, proa_op *op)
     /* Behind an earlier one it has its turn after that. */
     if (unlikely(op != descriptor->out.first))
         return;
-    if (unlikely(descriptor->flags & FD_FULL) && park(self, descriptor, op) == 0)
+    if (unlikely(descriptor->flags & FD_FULL) && op->kind == OP_SEND && park(self, descriptor, op) == 0)
         return;
     descriptor->ready |= READY_OUT;
     make_due(self, descriptor);
@@ -474,8 +490,14 @@ void ready_cancel(struct engine *engine, proa_op *op)
     struct ready_engine *self = self_of(engine);
     struct engine_host *host = self->host;
 
-    if (op->kind != OP_SEND || !(host->descriptors[op->fd].flags & FD_SENDING))
-        op_done(host, op, -ECANCELED);
+    struct descriptor *descriptor = &host->descriptors[op->fd];
+
+    if (op->kind == OP_SEND && descriptor->flags & FD_SENDING)
+        return;
+    op_done(host, op, -ECANCELED);
+    /* A shutdown that waited behind it needs no room. */
+    if (descriptor->out.first && descriptor->out.first->kind == OP_SHUTDOWN)
+        try_now(self, descriptor, descriptor->out.first);
 }
 
 void ready_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns)

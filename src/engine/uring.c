@@ -23,9 +23,13 @@
 #include "engine/instant.h"
 #include "engine/uring_ring.h"
 
-enum { MESSAGES_MAX = 64 };
+/* MOVE_MAX: the count in an entry has 32 bits; a single call moves no more than this either (read(2)). */
+enum { MESSAGES_MAX = 64, MOVE_MAX = INT32_MAX - 4095 };
 
-enum tag { TAG_OP, TAG_RELAXED, TAG_FAULT, TAG_WAKE, TAG_IGNORED, TAG_MASK = 7 };
+/* The kernel's own errno for "interrupted", which it lets out of some cancelled opens. */
+enum { ERESTARTSYS = 512 };
+
+enum tag { TAG_OP, TAG_RELAXED, TAG_FAULT, TAG_WAKE, TAG_IGNORED, TAG_CANCEL_SEND, TAG_MASK = 7 };
 
 /* Lives until the kernel has consumed the entry that names it (IORING_FEAT_SUBMIT_STABLE). */
 struct message {
@@ -141,12 +145,12 @@ static void make_silent(struct uring *self, struct io_uring_sqe *entry, proa_op 
 static struct io_uring_sqe *submit_single(struct uring *self, proa_op *op)
 {
     struct io_uring_sqe *entry = next_entry(self);
-    size_t size = op->size - op->moved;
+    size_t left = op->size - op->moved, size = left < MOVE_MAX ? left : MOVE_MAX;
 
     op->flags |= OP_SUBMITTED;
     io_uring_prep_send(entry, op->fd, (uint8_t *)op->data + op->moved, size, MSG_NOSIGNAL);
     set_user_data(entry, op, TAG_OP);
-    if ((op->flags & (OP_RELAXED | OP_REFUSED)) == OP_RELAXED && !op->next && has_room(self))
+    if ((op->flags & (OP_RELAXED | OP_REFUSED)) == OP_RELAXED && !op->next && size == left && has_room(self))
         make_silent(self, entry, op, size, 1);
     return entry;
 }
@@ -228,7 +232,9 @@ static void start_out(struct uring *self, const proa_op *op)
 
 /* Starting */
 
-/* On a Unix socket a multishot receive loses an end of stream that came together with the last data: having read it, the
+/* Finds out and notes down whether a foreign descriptor is a Unix socket; what it accepts is one too.
+ *
+ * On a Unix socket a multishot receive loses an end of stream that came together with the last data: having read it, the
  * kernel (6.18) waits for a wake-up that has already been. One receive at a time asks anew. */
 static int is_local(struct engine_host *host, int fd)
 {
@@ -249,9 +255,11 @@ static void prepare(struct uring *self, struct io_uring_sqe *entry, proa_op *op)
 
     switch (op->kind) {
     case OP_ACCEPT:
+        (void)is_local(self->host, op->fd);
         io_uring_prep_accept(entry, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         break;
     case OP_ACCEPT_MANY:
+        (void)is_local(self->host, op->fd);
         io_uring_prep_multishot_accept(entry, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         break;
     case OP_CONNECT:
@@ -273,7 +281,11 @@ static void prepare(struct uring *self, struct io_uring_sqe *entry, proa_op *op)
     case OP_OPEN:
         how = &self->hows[ring_index(&self->ring, entry)];
         *how = file_op_how(op);
-        io_uring_prep_openat2(entry, op->fd, op->data, how);
+        /* openat2(2) refuses what openat(2) ignores: it is asked only for what it alone can do, as sys_open() does. */
+        if (how->resolve)
+            io_uring_prep_openat2(entry, op->fd, op->data, how);
+        else
+            io_uring_prep_openat(entry, op->fd, op->data, (int)how->flags, (mode_t)how->mode);
         break;
     case OP_READ:
         io_uring_prep_read(entry, op->fd, op->data, (unsigned)op->size, op->moved);
@@ -310,9 +322,8 @@ static RARE void start_entry(struct uring *self, proa_op *op)
     struct io_uring_sqe *entry;
     size_t size = op->size;
 
-    /* The count in an entry has 32 bits; a single call moves no more than this either (read(2)). */
-    if (size > INT32_MAX - 4095)
-        size = INT32_MAX - 4095;
+    if (size > MOVE_MAX)
+        size = MOVE_MAX;
     op->error = sys_ring_fault(&self->host->sys, plain_call[op->kind], &size);
     if (op->kind == OP_RECV || op->kind == OP_READ || op->kind == OP_WRITE)
         op->size = size;
@@ -329,8 +340,8 @@ static RARE void start_entry(struct uring *self, proa_op *op)
 /* The kernel wakes all receives of a stream at once and fills them in any order, so it is given one at a time. */
 static int is_behind_receive(const struct engine_host *host, const proa_op *op)
 {
-    for (const proa_op *earlier = host->descriptors[op->fd].in.first; earlier != op; earlier = earlier->next)
-        if (earlier->kind == OP_RECV || earlier->kind == OP_RECV_MANY)
+    for (const proa_op *other = host->descriptors[op->fd].in.first; other; other = other->next)
+        if (other != op && (other->kind == OP_RECV || other->kind == OP_RECV_MANY) && !(other->flags & OP_HELD))
             return 1;
     return 0;
 }
@@ -362,15 +373,40 @@ static void cancel_entry(struct uring *self, const proa_op *op)
     set_user_data(entry, NULL, TAG_IGNORED);
 }
 
+/* Named by the descriptor, for the op may be gone when the answer comes. */
+static void cancel_with_kernel(struct uring *self, const struct descriptor *descriptor)
+{
+    struct io_uring_sqe *entry = next_entry(self);
+
+    io_uring_prep_cancel64(entry, (uintptr_t)descriptor->out.first | TAG_OP, 0);
+    entry->user_data = (uint64_t)(descriptor - self->host->descriptors) << 3 | TAG_CANCEL_SEND;
+}
+
 static void cancel_send(struct uring *self, proa_op *op)
 {
     const struct descriptor *descriptor = &self->host->descriptors[op->fd];
 
     if (descriptor->flags & FD_SENDING && op->flags & OP_SUBMITTED) {
         self->hurry = 1;
-        cancel_entry(self, descriptor->out.first);
+        cancel_with_kernel(self, descriptor);
     } else {
         op_done(self->host, op, -ECANCELED);
+    }
+}
+
+/* A send to a peer that has shut down its side is retried by the kernel in a way that a cancel may not find (ENOENT); as
+ * long as the send is there and is not wanted, it is asked again. */
+static void cancel_missed(struct uring *self, uint64_t fd)
+{
+    const struct descriptor *descriptor = &self->host->descriptors[fd];
+
+    if (!(descriptor->flags & FD_SENDING))
+        return;
+    for (const proa_op *op = descriptor->out.first; op; op = op->next) {
+        if (op->flags & OP_SUBMITTED && op->flags & OP_OVER) {
+            cancel_with_kernel(self, descriptor);
+            return;
+        }
     }
 }
 
@@ -423,7 +459,7 @@ static int may_sleep(const struct uring *self)
 {
     const struct engine_host *host = self->host;
 
-    if (host->done.first)
+    if (host->done.first || self->success_first < self->success_end)
         return 0;
     return self->success_end == self->silent_end ||
            !(self->hurry || host->starving > 0 || self->silent_ops == host_in_flight(host) ||
@@ -561,6 +597,10 @@ static RARE int translate_tagged(struct uring *self, const struct io_uring_cqe *
     case TAG_WAKE:
         woken(self, cqe);
         break;
+    case TAG_CANCEL_SEND:
+        if (cqe->res == -ENOENT)
+            cancel_missed(self, cqe->user_data >> 3);
+        break;
     }
     return 0;
 }
@@ -570,6 +610,8 @@ static inline int translate(struct uring *self, const struct io_uring_cqe *cqe, 
 {
     completion->op = op_of(cqe);
     completion->result.value = cqe->res;
+    if (unlikely(cqe->res == -ERESTARTSYS))
+        completion->result.value = -EINTR;
     if (likely((cqe->user_data & TAG_MASK) == TAG_OP))
         return translate_op(self, cqe, completion);
     return translate_tagged(self, cqe, completion);

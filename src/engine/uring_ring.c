@@ -242,6 +242,12 @@ int ring_open(struct ring *ring, struct sys *sys, unsigned entries, char *ret_re
 
 void ring_close(struct ring *ring)
 {
-    if (ring->is_open)
-        io_uring_queue_exit(&ring->uring);
+    struct io_uring_rsrc_update update = {.offset = (uint32_t)ring->enter_fd};
+
+    if (!ring->is_open)
+        return;
+    /* The thread's slot would keep the ring and its locked memory alive. */
+    if (ring->enter_flags & IORING_ENTER_REGISTERED_RING)
+        sys_uring_register(ring->sys, ring->uring.ring_fd, IORING_UNREGISTER_RING_FDS, &update, 1);
+    io_uring_queue_exit(&ring->uring);
 }

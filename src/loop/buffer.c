@@ -6,20 +6,38 @@
 
 enum { COUNT_MAX = 32768, POOLS_MAX = 65535 };
 
+/* The lowest that no pool of the loop has: the kernel's names have 16 bits. */
+static int find_id(const proa_loop *loop, uint32_t *ret_id)
+{
+    for (uint32_t id = 0; id < POOLS_MAX; id++) {
+        const proa_buffer_pool *pool = loop->pools;
+
+        while (pool && pool->id != id)
+            pool = pool->next;
+        *ret_id = id;
+        if (!pool)
+            return 1;
+    }
+    return 0;
+}
+
 int proa_buffer_pool_open(proa_loop *loop, uint32_t count, uint32_t size, proa_buffer_pool **ret_pool)
 {
     struct engine_host *host = host_of(loop);
     proa_buffer_pool *pool;
+    uint32_t id;
     int error;
 
     loop_check(loop, __func__);
     *ret_pool = NULL;
-    if (count == 0 || count > COUNT_MAX || (count & (count - 1)) != 0 || size == 0 || loop->pool_count == POOLS_MAX)
+    if (count == 0 || count > COUNT_MAX || (count & (count - 1)) != 0 || size == 0)
         return -EINVAL;
+    if (!find_id(loop, &id))
+        return -EMFILE;
     pool = calloc(1, sizeof(*pool));
     if (!pool)
         return -ENOMEM;
-    *pool = (proa_buffer_pool){.loop = loop, .count = count, .size = size, .available = count, .id = loop->pool_count};
+    *pool = (proa_buffer_pool){.loop = loop, .count = count, .size = size, .available = count, .id = id};
     pool->memory = sys_map(&host->sys, (size_t)count * size);
     error = pool->memory ? host->table->buffers_open(host->engine, pool) : -ENOMEM;
     if (error < 0) {
@@ -28,7 +46,6 @@ int proa_buffer_pool_open(proa_loop *loop, uint32_t count, uint32_t size, proa_b
         free(pool);
         return error;
     }
-    loop->pool_count++;
     pool->next = loop->pools;
     loop->pools = pool;
     *ret_pool = pool;
@@ -82,6 +99,7 @@ void proa_buffer_return(proa_buffer_pool *pool, uint32_t buffer)
         panic(__func__, "the buffer was not lent");
     host->table->buffer_return(host->engine, pool, buffer);
     pool->available++;
-    if (unlikely(pool->starved.first))
+    /* Some that are fed may find nothing to receive any more: as many try as there are buffers. */
+    for (uint32_t count = pool->available; unlikely(pool->starved.first) && count > 0; count--)
         buffers_feed(pool);
 }

@@ -123,7 +123,12 @@ static void turn(proa_loop *loop, int may_wait)
 {
     struct engine_host *host = host_of(loop);
 
-    host->table->wait(host->engine, loop->now_ns, wait_until(loop, may_wait));
+    uint64_t until_ns = wait_until(loop, may_wait);
+
+    /* Callbacks may have taken long: the wait is counted from now, not from before them. */
+    if (until_ns != PROA_NEVER && until_ns > loop->now_ns)
+        loop->now_ns = sys_monotonic_ns();
+    host->table->wait(host->engine, loop->now_ns, until_ns);
     host->meters.wake_ups++;
     loop->now_ns = sys_monotonic_ns();
     take_posted(loop);
@@ -303,6 +308,7 @@ void proa_loop_close(proa_loop *loop)
     for (uint32_t fd = 0; fd < host->descriptor_high; fd++)
         if (host->descriptors[fd].pending > 0)
             descriptor_stop(loop, (int)fd);
+    list_stop(&host->loose);
     pool_cancel_all(host->pool);
     stop_timing(loop);
     while (!is_idle(loop))

@@ -21,7 +21,6 @@ struct proa_loop {
     int running, stopping, closing;
     proa_op retry; /* internal timer: gives paused accepts another try */
     proa_buffer_pool *pools;
-    uint32_t pool_count;
     uint16_t signal_users[SIGNAL_COUNT];
     uint8_t signal_was_blocked[SIGNAL_COUNT];
     char choice[2 * PROA_REASON_MAX];
@@ -73,6 +72,9 @@ void op_engage(proa_loop *loop, proa_op *op);
 
 void timing_set(proa_loop *loop, proa_op *op, uint64_t when_ns);
 void timing_clear(proa_loop *loop, proa_op *op);
+
+/* Ends every op in the list. */
+void list_stop(struct op_list *list);
 
 /* Ends every op that is pending on the descriptor. */
 void descriptor_stop(proa_loop *loop, int fd);

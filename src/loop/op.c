@@ -41,8 +41,12 @@ void op_engage(proa_loop *loop, proa_op *op)
     struct engine_host *host = host_of(loop);
     enum op_list_choice list = list_of_kind[op->kind];
 
-    if (list == LIST_IN || (list == LIST_FILE && host->table->native_files && op->flags & OP_ATTACHED))
+    if (list == LIST_FILE && host->table->native_files)
+        list = op->flags & OP_ATTACHED ? LIST_IN : LIST_LOOSE;
+    if (list == LIST_IN)
         op_attach_in(host, op);
+    else if (list == LIST_LOOSE)
+        op_attach_loose(host, op);
     else if (list == LIST_OUT)
         op_attach_out(host, op);
     op->state = OP_IN_FLIGHT;
@@ -441,6 +445,16 @@ static void stop_list(struct op_list *list, int fd)
         next = op->next;
         if (op->fd == fd)
             proa_cancel(op);
+    }
+}
+
+void list_stop(struct op_list *list)
+{
+    proa_op *next;
+
+    for (proa_op *op = list->first; op; op = next) {
+        next = op->next;
+        proa_cancel(op);
     }
 }
 

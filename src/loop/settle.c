@@ -81,13 +81,11 @@ static RARE void start_close(struct engine_host *host, struct descriptor *descri
     host->table->start(host->engine, op);
 }
 
-static inline void release_descriptor(struct engine_host *host, int fd)
+/* Returns whether a close waits for this op as the last. */
+static inline int release_descriptor(struct descriptor *descriptor)
 {
-    struct descriptor *descriptor = &host->descriptors[fd];
-
     descriptor->pending--;
-    if (unlikely(descriptor->flags & FD_CLOSING) && descriptor->pending == 0)
-        start_close(host, descriptor);
+    return unlikely(descriptor->flags & FD_CLOSING) && descriptor->pending == 0;
 }
 
 /* Descriptors that belong to the op alone end with it. */
@@ -96,18 +94,20 @@ static int owns_descriptor(const proa_op *op, int64_t value)
     return op->kind == OP_SIGNAL || (op->kind == OP_CONNECT && value < 0);
 }
 
-/* The end of every op: it is the caller's again, and may be gone after its callback. The close that waits for it comes
- * behind that. */
+/* The end of every op: it is the caller's again, and may be gone after its callback, in which the number of its descriptor
+ * may already change hands. The close that waits for it comes behind that. */
 static inline void complete(proa_loop *loop, proa_op *op, proa_result result, unsigned flags)
 {
+    struct engine_host *host = host_of(loop);
     int fd = op->fd;
+    int close_waits = flags & OP_ATTACHED ? release_descriptor(&host->descriptors[fd]) : 0;
 
     op->state = OP_IDLE;
     if (likely(!(flags & OP_INTERNAL)))
-        loop->host.meters.ops_completed++;
+        host->meters.ops_completed++;
     op->callback(op, result);
-    if (flags & OP_ATTACHED)
-        release_descriptor(host_of(loop), fd);
+    if (unlikely(close_waits))
+        start_close(host, &host->descriptors[fd]);
 }
 
 /* A function that ran has its own value, whatever it looks like. */
@@ -180,7 +180,7 @@ static void starve(proa_loop *loop, proa_op *op)
     proa_buffer_pool *pool = op->data;
 
     loop->host.meters.receives_starved++;
-    if (pool->available > 0) {
+    if (pool->available > 0 || !is_wanted(loop, op)) {
         op_detach(host_of(loop), op);
         go_on(loop, op);
         return;
@@ -237,11 +237,9 @@ static void welcome_accepted(proa_loop *loop, const proa_op *op, int64_t fd)
 
 static void settle_accept(proa_loop *loop, proa_op *op, proa_result result)
 {
-    int wanted = is_wanted(loop, op);
-
-    if (lacks_descriptor(op, result.value) && wanted) {
+    if (lacks_descriptor(op, result.value) && is_wanted(loop, op)) {
         pause_op(loop, op);
-    } else if (result.value == -ECONNABORTED && wanted) {
+    } else if (lacks_descriptor(op, result.value) || (result.value == -ECONNABORTED && op->kind != OP_CONNECT)) {
         op_detach(host_of(loop), op);
         go_on(loop, op);
     } else if (result.value >= 0 && op->kind == OP_ACCEPT_MANY) {
@@ -256,7 +254,7 @@ static void settle_accept(proa_loop *loop, proa_op *op, proa_result result)
 
 static void settle_recv_many(proa_loop *loop, proa_op *op, proa_result result)
 {
-    if (result.value == -ENOBUFS && is_wanted(loop, op))
+    if (result.value == -ENOBUFS)
         starve(loop, op);
     else if (result.value > 0)
         deliver_and_go_on(loop, op, result);
@@ -387,7 +385,7 @@ static void deliver_repeat(proa_loop *loop, proa_op *op)
     uint64_t late_ns = loop->now_ns > op->moved ? loop->now_ns - op->moved : 0;
     uint64_t intervals = 1 + late_ns / op->size;
 
-    op->moved += intervals * op->size;
+    op->moved = op->size > (PROA_NEVER - op->moved) / intervals ? PROA_NEVER : op->moved + intervals * op->size;
     op->callback(op, (proa_result){(int64_t)intervals, PROA_MORE, 0});
     if (op->flags & OP_OVER || loop->closing) {
         op_done(host_of(loop), op, -ECANCELED);

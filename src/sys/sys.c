@@ -203,7 +203,10 @@ int sys_epoll_ctl(struct sys *sys, int epoll, int operation, int fd, uint32_t ev
     return (int)SYS_CALL(sys, EPOLL_CTL, syscall(__NR_epoll_ctl, epoll, operation, fd, &event));
 }
 
-/* epoll_pwait2 takes ns but came with 5.11, so 5.10 is served in ms, rounded up: a timer may be late, never early. */
+/* epoll_pwait2 takes ns but came with 5.11, and filters may refuse what they do not know: then it is ms, rounded up, so
+ * that a timer may be late but never early. */
+static int lacks_pwait2;
+
 int sys_epoll_wait(struct sys *sys, int epoll, struct epoll_event *events, int count, uint64_t timeout_ns)
 {
     struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000), .tv_nsec = (long)(timeout_ns % 1000000000)};
@@ -213,9 +216,12 @@ int sys_epoll_wait(struct sys *sys, int epoll, struct epoll_event *events, int c
     if (timeout_ns == 0 || timeout_ns == UINT64_MAX)
         return (int)SYS_CALL(sys, EPOLL_WAIT,
                              syscall(__NR_epoll_pwait, epoll, events, count, timeout_ns == 0 ? 0 : -1, NULL, 0));
-    result = SYS_CALL(sys, EPOLL_WAIT, syscall(__NR_epoll_pwait2, epoll, events, count, &timeout, NULL, 0));
-    if (result != -ENOSYS)
-        return (int)result;
+    if (!__atomic_load_n(&lacks_pwait2, __ATOMIC_RELAXED)) {
+        result = SYS_CALL(sys, EPOLL_WAIT, syscall(__NR_epoll_pwait2, epoll, events, count, &timeout, NULL, 0));
+        if (result != -ENOSYS && result != -EPERM)
+            return (int)result;
+        __atomic_store_n(&lacks_pwait2, 1, __ATOMIC_RELAXED);
+    }
     return (int)SYS_CALL(
         sys, EPOLL_WAIT,
         syscall(__NR_epoll_pwait, epoll, events, count, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms, NULL, 0));
