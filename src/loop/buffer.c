@@ -89,6 +89,13 @@ void buffers_feed(proa_buffer_pool *pool)
     op_engage(pool->loop, op);
 }
 
+void buffers_feed_idle(proa_loop *loop)
+{
+    for (proa_buffer_pool *pool = loop->pools; pool; pool = pool->next)
+        if (pool->starved.first && pool->available == pool->count)
+            buffers_feed(pool);
+}
+
 void proa_buffer_return(proa_buffer_pool *pool, uint32_t buffer)
 {
     proa_loop *loop = pool->loop;
@@ -99,7 +106,6 @@ void proa_buffer_return(proa_buffer_pool *pool, uint32_t buffer)
         panic(__func__, "the buffer was not lent");
     host->table->buffer_return(host->engine, pool, buffer);
     pool->available++;
-    /* Some that are fed may find nothing to receive any more: as many try as there are buffers. */
-    for (uint32_t count = pool->available; unlikely(pool->starved.first) && count > 0; count--)
+    if (unlikely(pool->starved.first))
         buffers_feed(pool);
 }

@@ -125,6 +125,8 @@ static void turn(proa_loop *loop, int may_wait)
 
     uint64_t until_ns = wait_until(loop, may_wait);
 
+    if (unlikely(host->starving > 0))
+        buffers_feed_idle(loop);
     /* Callbacks may have taken long: the wait is counted from now, not from before them. */
     if (until_ns != PROA_NEVER && until_ns > loop->now_ns)
         loop->now_ns = sys_monotonic_ns();

@@ -96,4 +96,8 @@ void buffers_free(proa_buffer_pool *pool);
 /* The receive that has starved longest tries again. */
 void buffers_feed(proa_buffer_pool *pool);
 
+/* The same, of every pool that has no buffer lent: those fed before found nothing to receive, so no return will feed the
+ * next. */
+void buffers_feed_idle(proa_loop *loop);
+
 #endif
