@@ -63,7 +63,7 @@ enum op_flag {
     OP_CANCELLED = 1 << 3, /* the caller asked for an early end */
     OP_TIMED_OUT = 1 << 4, /* its deadline has passed */
     OP_RELAXED = 1 << 5,   /* success alone need not wake the loop */
-    OP_SUBMITTED = 1 << 6, /* what the kernel has been offered: a send's bytes, a connect, a close */
+    OP_SUBMITTED = 1 << 6, /* what the kernel has been offered: a send's bytes, a connect */
     OP_REFUSED = 1 << 7,   /* a relaxed send that would have had to wait: from now on it waits */
     OP_RESTING = 1 << 8,   /* a repeating op that the engine does not hold just now */
     OP_WAITING = 1 << 9,   /* in `paused` or `starved`: waits for a descriptor or a buffer */

@@ -208,7 +208,6 @@ void proa_close(proa_loop *loop, proa_op *op, proa_fd fd, proa_callback *callbac
         return;
     }
     descriptor->flags |= FD_CLOSING;
-    op->flags |= OP_SUBMITTED;
     if (descriptor->pending == 0) {
         host->table->start(host->engine, op);
     } else {
