@@ -22,7 +22,7 @@ enum {
 #define TICK_NS (PROA_SECOND_NS / WHEEL_TICKS_PER_S)
 #define DRAIN_NS (100 * PROA_MILLISECOND_NS)
 /* Requests that are on the wire when the stop comes are still answered, and connections in the accept queue taken. */
-#define DRAIN_AFTER_NS (300 * PROA_MILLISECOND_NS)
+#define DRAIN_AFTER_NS PROA_SECOND_NS
 #define STOP_LIMIT_NS (10 * PROA_SECOND_NS)
 #define LAST_FLUSH_NS PROA_SECOND_NS
 

@@ -26,14 +26,14 @@ static inline void list_append(struct op_list *list, proa_op *op)
 
 static inline void list_remove(struct op_list *list, proa_op *op)
 {
-    if (op->next)
-        op->next->previous = op->previous;
-    else
-        list->first->previous = op->previous;
     if (op == list->first)
         list->first = op->next;
     else
         op->previous->next = op->next;
+    if (op->next)
+        op->next->previous = op->previous;
+    else if (list->first)
+        list->first->previous = op->previous;
 }
 
 static inline proa_op *list_take_first(struct op_list *list)

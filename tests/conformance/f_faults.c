@@ -3,6 +3,8 @@
  * nobody's business above; and no descriptor is left over.
  *
  * The plan is the loop's own, so calls on the pool's threads are not struck: there the kernel is what it is. */
+#include <pthread.h>
+
 #include "kinds.h"
 
 #include "loop/loop.h"
@@ -240,6 +242,33 @@ static void test_accept_waits(int error, bool many)
     stage_end(&stage);
 }
 
+static pthread_barrier_t everyone;
+
+static int64_t meet(proa_op *op)
+{
+    (void)op;
+    pthread_barrier_wait(&everyone);
+    return 0;
+}
+
+static void on_met(proa_op *op, proa_result result)
+{
+    (void)op;
+    (void)result;
+}
+
+/* A thread that is still starting allocates: once all have met in a function, none is. */
+static void await_threads(proa_loop *loop)
+{
+    static proa_op ops[4]; /* the default number of threads */
+
+    pthread_barrier_init(&everyone, NULL, 4);
+    for (size_t i = 0; i < 4; i++)
+        proa_work(loop, &ops[i], meet, on_met);
+    proa_loop_run(loop, PROA_UNTIL_IDLE);
+    pthread_barrier_destroy(&everyone);
+}
+
 /* A pool that cannot be had is refused, and takes nothing with it. */
 static void test_pool_refused(void)
 {
@@ -247,6 +276,7 @@ static void test_pool_refused(void)
     int64_t blocks;
     int fds = fd_count();
 
+    await_threads(loop);
     for (int call = SYS_MAP; call <= SYS_URING_REGISTER; call++) {
         for (uint32_t nth = 0; nth < 3; nth++) {
             proa_buffer_pool *pool = NULL;
