@@ -21,9 +21,15 @@ fuzz:                              ## every fuzz target for a minute
 	@tools/install-packages build test
 	@FUZZ_SECONDS=60 tools/run-tests fuzz
 
+.PHONY: soak
+soak: build/build.ninja            ## random programs with fresh seeds on every engine for SECONDS=600
+	@ninja -C build --quiet tests/random/programs
+	@SECONDS_EACH=$(or $(SECONDS),600) ninja -C build soak
+
 .PHONY: lint
 lint: build/build.ninja            ## format, clang-tidy, includes, man pages, scripts
 	@tools/install-packages lint
+	@ninja -C build --quiet libproa.so.0
 	@tools/lint
 
 .PHONY: format

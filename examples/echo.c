@@ -1,6 +1,7 @@
 /* An echo server: every message goes back as it came. An idle client holds no buffer; a message is sent straight from the
  * buffer it was received into, and each buffer has the op that sends it. */
 #include <getopt.h>
+#include <inttypes.h>
 #include <proa/proa.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@ struct client {
     proa_fd fd;
 };
 
-static proa_op listener, acceptor, interrupt, terminate, sends[BUFFERS];
+static proa_op listener, acceptor, interrupt, terminate, report, sends[BUFFERS];
 static proa_buffer_pool *pool;
 static unsigned long echoes_left;
 
@@ -66,7 +67,7 @@ static void on_listening(proa_op *op, proa_result result)
         fprintf(stderr, "echo: cannot listen: %s\n", strerror((int)-result.value));
         exit(1);
     }
-    proa_local_address(proa_result_fd(result), &address);
+    proa_local_address(op->loop, proa_result_fd(result), &address);
     printf("listening %s, engine %s\n", proa_address_format(&address, text, sizeof(text)), proa_loop_choice(op->loop));
     fflush(stdout);
     proa_accept_many(op->loop, &acceptor, proa_result_fd(result), on_accepted);
@@ -76,6 +77,21 @@ static void on_signal(proa_op *op, proa_result result)
 {
     if (result.value > 0)
         proa_loop_stop(op->loop);
+}
+
+/* SIGUSR1 asks what the loop has done so far. */
+static void on_report(proa_op *op, proa_result result)
+{
+    proa_meters meters = proa_loop_meters(op->loop);
+
+    if (result.value <= 0)
+        return;
+    printf("meters");
+#define PRINT(name, meaning) printf(" " #name " %" PRIu64, meters.name);
+    PROA_METERS(PRINT)
+#undef PRINT
+    puts("");
+    fflush(stdout);
 }
 
 static const struct option words[] = {
@@ -88,7 +104,7 @@ static const struct option words[] = {
 
 static int usage(FILE *stream)
 {
-    fputs("usage: echo [--listen ADDR:PORT] [--engine uring|epoll] [--exit-after MESSAGES]\n", stream);
+    fputs("usage: echo [--listen ADDR:PORT] [--engine NAME] [--exit-after MESSAGES]\n", stream);
     return stream == stdout ? 0 : 2;
 }
 
@@ -122,6 +138,7 @@ int main(int count, char **arguments)
     proa_listen(loop, &listener, &address, BACKLOG, 0, on_listening);
     proa_signal(loop, &interrupt, SIGINT, on_signal);
     proa_signal(loop, &terminate, SIGTERM, on_signal);
+    proa_signal(loop, &report, SIGUSR1, on_report);
     proa_loop_run(loop, PROA_UNTIL_STOPPED);
     proa_loop_close(loop);
     return 0;

@@ -124,7 +124,7 @@ static const char *host_of(struct connection *connection, char text[INET6_ADDRST
     if (connection->peer_family == 0) {
         proa_address address;
         connection->peer_family = AF_UNIX;
-        if (proa_peer_address(connection->fd, &address) == 0) {
+        if (proa_peer_address(connection->server->loop, connection->fd, &address) == 0) {
             connection->peer_family = (uint8_t)address.as.any.sa_family;
             if (connection->peer_family == AF_INET)
                 memcpy(connection->peer, &address.as.ip4.sin_addr, sizeof(address.as.ip4.sin_addr));

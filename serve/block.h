@@ -1,4 +1,4 @@
-/* Memory that is on its way out: a rendered head, a head with its body, or a piece of a large file.
+/* Memory that is on its way out: a rendered head, alone or with its body, or text between the bytes of a file.
  *
  * A block is shared by counting references: one per send in flight, one of the cache entry it belongs to. It does not
  * change while a send refers to it. Blocks of pooled sizes come from bounded free-lists, so that answering allocates

@@ -60,6 +60,11 @@ struct entry *cache_find(struct cache *cache, struct http_text path, accept_orde
     return NULL;
 }
 
+bool cache_wants_memory(const struct cache *cache, uint64_t size)
+{
+    return size <= CACHE_SMALL_MAX || (size <= CACHE_FILE_MAX && cache->files >= cache->files_max / 2);
+}
+
 struct entry *cache_make(struct server *server, struct http_text path, accept_order accepts, enum http_coding coding,
                          struct http_text type, const struct statx *stat, proa_fd fd)
 {

@@ -1,7 +1,7 @@
 /* What the server knows of files, by path: the rendered answer.
  *
  * An entry of a small file holds one block with the head of a 200 and the body behind it; an entry of a large file
- * holds the head and the open file. An entry never changes: when the file does, it is replaced, and those that still
+ * holds the head and the open file. Between the two, half of the files that may be open are. An entry never changes: when the file does, it is replaced, and those that still
  * send from it keep it alive by reference. Only the Date in its block is renewed, at most once a second, and never in
  * a block that a send refers to: a second block takes turns with it.
  *
@@ -21,7 +21,8 @@
 struct server;
 
 enum {
-    CACHE_FILE_MAX = 64 << 10,  /* the body of a small file, bytes */
+    CACHE_SMALL_MAX = 16 << 10, /* a body up to this is in memory: from there one send is cheaper than from the file */
+    CACHE_FILE_MAX = 64 << 10,  /* and up to this where too many files are open already */
     CACHE_BYTES_MAX = 64 << 20, /* of all entries */
     CACHE_BUCKETS = 1 << 14,
     CACHE_HEAD_MAX = 1024
@@ -78,6 +79,9 @@ struct cache {
 /* The entry for a path, or NULL. `decoded` false: `path` is as the client wrote it; it matches only where decoding
  * would not change it. */
 struct entry *cache_find(struct cache *cache, struct http_text path, accept_order accepts, bool decoded);
+
+/* Whether the body of a new entry is to be in memory, or else its file open. */
+bool cache_wants_memory(const struct cache *cache, uint64_t size);
 
 /* An entry with one reference, not yet in the cache, with its head rendered. `fd` is closed with it, if not -1. NULL:
  * no memory. */

@@ -390,7 +390,7 @@ void connection_answered(struct connection *connection)
 
 /* Sending. */
 
-static void sent(struct connection *connection, proa_result result)
+void connection_sent(struct connection *connection, proa_result result)
 {
     connection->sends--;
     connection->stamp = connection->server->wheel.tick;
@@ -405,6 +405,8 @@ static void sent(struct connection *connection, proa_result result)
             end_if_done(connection);
         break;
     case PHASE_BODY:
+        if (connection->eof)
+            end_if_done(connection);
         break;
     case PHASE_BUSY:
         responder_go_on(connection);
@@ -427,7 +429,7 @@ static void on_first_sent(proa_op *op, proa_result result)
 
     block_release(&connection->server->blocks, connection->block);
     connection->block = NULL;
-    sent(connection, result);
+    connection_sent(connection, result);
 }
 
 static void on_slot_sent(proa_op *op, proa_result result)
@@ -437,7 +439,7 @@ static void on_slot_sent(proa_op *op, proa_result result)
 
     block_release(&connection->server->blocks, slot->block);
     slot->exchange->slots_busy--;
-    sent(connection, result);
+    connection_sent(connection, result);
 }
 
 bool connection_has_room(const struct connection *connection)
@@ -501,6 +503,8 @@ static uint32_t moved(const struct connection *connection)
 
     for (unsigned i = 0; connection->exchange && i < EXCHANGE_SLOTS; i++)
         bytes += proa_sent(&connection->exchange->slots[i].op);
+    if (connection->exchange && connection->exchange->stream.entry)
+        bytes += proa_sent(&connection->exchange->op);
     return (uint32_t)bytes;
 }
 

@@ -70,6 +70,9 @@ void connection_open(struct server *server, proa_fd fd);
 /* Sends block->data[at..at+size). Takes over the caller's reference. */
 void connection_send(struct connection *connection, struct block *block, size_t at, size_t size);
 
+/* One of the sends in flight is done; a short one is over, too: `result` is negative where the answer is broken. */
+void connection_sent(struct connection *connection, proa_result result);
+
 /* There is room for the sends of one more answer (two). */
 bool connection_has_room(const struct connection *connection);
 

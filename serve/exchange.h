@@ -23,7 +23,7 @@ struct slot {
 struct exchange {
     struct connection *connection;
     struct exchange *next; /* in the free-list */
-    proa_op op;            /* the one file op, or function on the pool, of lookup, stream or listing */
+    proa_op op;            /* the one op on a file, or function on the pool, of lookup, stream or listing */
     uint8_t slots_busy;
     uint8_t slot_next;
     bool working; /* a lookup, stream or listing is under way */

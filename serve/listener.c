@@ -19,7 +19,7 @@ int listener_open(proa_loop *loop, proa_address *address, bool shard)
     int number = (int)await_listen(loop, address, LISTENER_BACKLOG, flags);
 
     if (number >= 0 && !local)
-        proa_local_address(proa_fd_of(number), address);
+        proa_local_address(NULL, proa_fd_of(number), address);
     return number;
 }
 

@@ -198,7 +198,7 @@ static void make_entry(struct exchange *exchange)
 {
     struct server *server = exchange->connection->server;
     struct lookup *lookup = &exchange->lookup;
-    bool small = lookup->plain_stat.stx_size <= CACHE_FILE_MAX;
+    bool small = cache_wants_memory(&server->cache, lookup->plain_stat.stx_size);
     struct entry *entry;
 
     clock_tell(&server->clock, proa_now(server->loop));
@@ -269,7 +269,8 @@ static void on_coded_open(proa_op *op, proa_result result)
     if (result.value < 0)
         try_coding(exchange);
     else
-        proa_stat(exchange->connection->server->loop, op, lookup->coded, "", &lookup->coded_stat, on_coded_stat);
+        proa_stat(exchange->connection->server->loop, op, lookup->coded, "", 0, STATX_BASIC_STATS, &lookup->coded_stat,
+                  on_coded_stat);
 }
 
 /* The path for the kernel: relative to the root. */
@@ -352,7 +353,7 @@ static void on_plain_open(proa_op *op, proa_result result)
     if (is_abandoned(exchange))
         return;
     if (result.value >= 0)
-        proa_stat(server->loop, op, lookup->plain, "", &lookup->plain_stat, on_plain_stat);
+        proa_stat(server->loop, op, lookup->plain, "", 0, STATX_BASIC_STATS, &lookup->plain_stat, on_plain_stat);
     else if (result.value == -EAGAIN) /* openat2(2): renames raced with the walk; ask again */
         again_or_refuse(exchange);
     else if (lookup->directory && result.value == -ENOENT)

@@ -45,8 +45,7 @@ void responder_account(struct connection *connection, const struct http_request 
         access_log_add(&server->log, connection, request, head, status, body_size);
 }
 
-/* Sends what a writer wrote into a block. */
-static void send_written(struct connection *connection, struct block *block, const struct http_writer *out)
+void responder_send_written(struct connection *connection, struct block *block, const struct http_writer *out)
 {
     if (out->failed) {
         block_release(&connection->server->blocks, block);
@@ -84,7 +83,7 @@ static void send_status(struct connection *connection, const struct http_request
     if (has_body)
         http_write(&out, (struct http_text){page, body.len});
     responder_account(connection, request, head, status, has_body ? body.len : 0);
-    send_written(connection, block, &out);
+    responder_send_written(connection, block, &out);
 }
 
 void responder_status(struct connection *connection, const struct http_request *request, const char *head,
@@ -154,7 +153,7 @@ static void send_not_modified(struct connection *connection, const struct http_r
     head_validators(&out, entry);
     http_response_end(&out);
     responder_account(connection, request, head, HTTP_NOT_MODIFIED, 0);
-    send_written(connection, block, &out);
+    responder_send_written(connection, block, &out);
 }
 
 /* A head that differs from the cached one, alone or with the body copied behind it. */
@@ -172,7 +171,7 @@ static void send_file_head(struct connection *connection, const struct http_requ
     struct http_writer out = http_writer_of(block->data, block->capacity);
     head_of_file(&out, entry, &server->clock, responder_persistence(connection, request));
     http_write(&out, (struct http_text){entry->current->data + entry->head_size, body_size});
-    send_written(connection, block, &out);
+    responder_send_written(connection, block, &out);
 }
 
 static bool stream(struct connection *connection, const struct http_request *request, const char *head,
@@ -188,6 +187,24 @@ static bool stream(struct connection *connection, const struct http_request *req
     return true;
 }
 
+static void send_file(struct connection *connection, const struct http_request *request, struct entry *entry,
+                      bool with_body)
+{
+    if (responder_persistence(connection, request) != PERSISTENCE_IMPLIED) {
+        send_file_head(connection, request, entry, with_body);
+        return;
+    }
+    struct block *block = entry->current;
+    if (block->date_generation != connection->server->clock.generation)
+        block = cache_renew_block(connection->server, entry);
+    connection_send(connection, block_hold(block), 0, with_body ? block->capacity : entry->head_size);
+}
+
+void responder_send_head(struct connection *connection, const struct http_request *request, struct entry *entry)
+{
+    send_file(connection, request, entry, false);
+}
+
 static bool send_whole(struct connection *connection, const struct http_request *request, const char *head,
                        struct entry *entry)
 {
@@ -197,14 +214,7 @@ static bool send_whole(struct connection *connection, const struct http_request 
         return stream(connection, request, head, entry, NULL);
 
     responder_account(connection, request, head, HTTP_OK, with_body ? entry->identity.size : 0);
-    if (responder_persistence(connection, request) != PERSISTENCE_IMPLIED) {
-        send_file_head(connection, request, entry, with_body);
-        return true;
-    }
-    struct block *block = entry->current;
-    if (block->date_generation != connection->server->clock.generation)
-        block = cache_renew_block(connection->server, entry);
-    connection_send(connection, block_hold(block), 0, with_body ? block->capacity : entry->head_size);
+    send_file(connection, request, entry, with_body);
     return true;
 }
 

@@ -32,6 +32,12 @@ void responder_redirect(struct connection *connection, const struct http_request
 bool responder_file(struct connection *connection, const struct http_request *request, const char *head,
                     struct entry *entry);
 
+/* Sends the head of a 200 alone. */
+void responder_send_head(struct connection *connection, const struct http_request *request, struct entry *entry);
+
+/* Sends what a writer wrote into a block, and takes it over; if it failed, ends the connection. */
+void responder_send_written(struct connection *connection, struct block *block, const struct http_writer *out);
+
 /* Whether an entry may be used without a look at its file. */
 bool responder_is_valid(const struct entry *entry, uint64_t now_ns);
 

@@ -1,20 +1,13 @@
-/* One loop, fill(): text and bytes go into the piece until it is full or all is in, then it is sent. */
+/* Text, range, text, range, ... text: go_on() starts what is next each time a range has been sent. */
 #include "serve/stream.h"
 
-#include <string.h>
+#include <errno.h>
 
 #include "serve/exchange.h"
-#include "serve/input.h"
 #include "serve/responder.h"
 #include "serve/server.h"
 
-enum {
-    TEXT_MAX = 512,      /* of a part's head, and of the end */
-    SENDS_AHEAD_MAX = 1, /* sends in flight with which another piece may be filled */
-    FIRST_PIECE_MIN = CACHE_HEAD_MAX + TEXT_MAX
-};
-
-static void on_read(proa_op *op, proa_result result);
+enum { TEXT_MAX = 512 }; /* of a part's head, and of the end */
 
 /* Nobody who chose the file's bytes can guess it (RFC 2046 5.1.1). */
 static void choose_boundary(struct server *server, char boundary[STREAM_BOUNDARY_SIZE])
@@ -29,175 +22,148 @@ static void choose_boundary(struct server *server, char boundary[STREAM_BOUNDARY
     }
 }
 
-static struct http_writer writer_of_piece(const struct stream *stream)
+/* Returns the length of the body. */
+static uint64_t describe(struct server *server, struct stream *stream, const struct entry *entry,
+                         const struct http_ranges *ranges)
 {
-    return http_writer_of(stream->piece->data + stream->filled, stream->piece->capacity - stream->filled);
+    stream->next_range = 0;
+    if (ranges)
+        stream->ranges = *ranges;
+    else
+        stream->ranges = (struct http_ranges){.count = 1, .ranges = {{0, entry->identity.size}}};
+    stream->multiple = stream->ranges.count > 1;
+    if (!stream->multiple)
+        return stream->ranges.ranges[0].len;
+    choose_boundary(server, stream->boundary);
+    stream->multipart = (struct http_multipart){
+        .boundary = {stream->boundary, STREAM_BOUNDARY_SIZE}, .type = entry->type, .size = entry->identity.size};
+    return http_multipart_length(&stream->multipart, &stream->ranges);
 }
 
-static void write_head(struct connection *connection, const struct http_request *request, struct stream *stream)
+/* Has failed when there is no memory. */
+static struct http_writer writer_of(struct block *block)
 {
-    const struct entry *entry = stream->entry;
-    const struct clock *clock = &connection->server->clock;
-    enum persistence persistence = responder_persistence(connection, request);
-    struct http_writer out = writer_of_piece(stream);
+    return block ? http_writer_of(block->data, block->capacity) : (struct http_writer){.failed = true};
+}
 
-    if (stream->status == HTTP_OK) {
-        head_of_file(&out, entry, clock, persistence);
-        stream->filled = (uint32_t)out.len;
-        return;
-    }
-    head_start(&out, HTTP_PARTIAL_CONTENT, clock, persistence);
+static void write_partial_head(struct connection *connection, const struct http_request *request,
+                               const struct stream *stream, const struct entry *entry, uint64_t body_size,
+                               struct http_writer *out)
+{
+    head_start(out, HTTP_PARTIAL_CONTENT, &connection->server->clock, responder_persistence(connection, request));
     if (stream->multiple) {
-        http_write_string(&out, "Content-Type: multipart/byteranges; boundary=");
-        http_write(&out, stream->multipart.boundary);
+        http_write_string(out, "Content-Type: multipart/byteranges; boundary=");
+        http_write(out, stream->multipart.boundary);
     } else {
-        head_type(&out, entry->type);
-        http_write_string(&out, "Content-Range: ");
-        http_write_content_range(&out, &stream->ranges.ranges[0], entry->identity.size);
+        head_type(out, entry->type);
+        http_write_string(out, "Content-Range: ");
+        http_write_content_range(out, &stream->ranges.ranges[0], entry->identity.size);
     }
-    http_write_string(&out, "\r\n");
-    http_response_number(&out, "Content-Length", stream->body_size);
-    head_coding(&out, entry);
-    head_validators(&out, entry);
-    http_response_end(&out);
-    stream->filled = (uint32_t)out.len;
+    http_write_string(out, "\r\n");
+    http_response_number(out, "Content-Length", body_size);
+    head_coding(out, entry);
+    head_validators(out, entry);
+    http_response_end(out);
 }
 
-/* The block behind a piece fits what is left, so that a short answer does not cost a large block. */
-static bool take_piece(struct connection *connection, struct stream *stream, uint64_t bytes)
+/* What stands before the next range, or behind the last. */
+static void write_text(const struct stream *stream, struct http_writer *out)
 {
-    uint64_t size = bytes + FIRST_PIECE_MIN;
-
-    stream->piece = block_take(&connection->server->blocks, size < STREAM_PIECE_SIZE ? size : STREAM_PIECE_SIZE);
-    stream->filled = 0;
-    return stream->piece != NULL;
+    if (!stream->multiple)
+        return;
+    if (stream->next_range < stream->ranges.count)
+        http_write_part_head(out, &stream->multipart, &stream->ranges.ranges[stream->next_range]);
+    else
+        http_write_multipart_end(out, &stream->multipart);
 }
 
-static void send_piece(struct connection *connection, struct stream *stream)
+static void write_from_memory(struct stream *stream, const struct entry *entry, struct http_writer *out)
 {
-    struct block *piece = stream->piece;
+    const char *bytes = entry->current->data + entry->head_size;
 
-    stream->piece = NULL;
-    connection_send(connection, piece, 0, stream->filled);
-}
-
-static void end_stream(struct connection *connection, struct stream *stream)
-{
-    struct server *server = connection->server;
-
-    block_release(&server->blocks, stream->piece);
-    block_release(&server->blocks, stream->memory);
-    cache_release(server, stream->entry);
-    stream->piece = stream->memory = NULL;
-    stream->entry = NULL;
-    connection->exchange->working = false;
-}
-
-static bool has_room(const struct stream *stream)
-{
-    return stream->piece->capacity - stream->filled >= TEXT_MAX;
-}
-
-/* Enters the next range, or writes what stands behind the last. */
-static void next_range(struct stream *stream)
-{
-    struct http_writer out = writer_of_piece(stream);
-
-    if (stream->next_range < stream->ranges.count) {
-        const struct http_range *range = &stream->ranges.ranges[stream->next_range++];
-        if (stream->multiple)
-            http_write_part_head(&out, &stream->multipart, range);
-        stream->offset = range->first;
-        stream->left = range->len;
-    } else {
-        if (stream->multiple)
-            http_write_multipart_end(&out, &stream->multipart);
-        stream->ended = true;
+    while (stream->next_range < stream->ranges.count) {
+        const struct http_range *range = &stream->ranges.ranges[stream->next_range];
+        write_text(stream, out);
+        http_write(out, (struct http_text){bytes + range->first, range->len});
+        stream->next_range++;
     }
-    stream->filled += (uint32_t)out.len;
+    write_text(stream, out);
 }
 
-static void took(struct stream *stream, uint64_t bytes)
+static void end_stream(struct connection *connection)
 {
-    stream->filled += (uint32_t)bytes;
-    stream->offset += bytes;
-    stream->left -= bytes;
+    struct exchange *exchange = connection->exchange;
+
+    cache_release(connection->server, exchange->stream.entry);
+    exchange->stream.entry = NULL;
+    exchange->working = false;
 }
 
-/* Puts bytes of the present range into the piece. False: they are being read. */
-static bool take_bytes(struct connection *connection, struct stream *stream)
-{
-    uint64_t room = stream->piece->capacity - stream->filled;
-    uint64_t size = stream->left < room ? stream->left : room;
-    char *to = stream->piece->data + stream->filled;
-
-    if (stream->memory) {
-        memcpy(to, stream->memory->data + stream->entry->head_size + stream->offset, size);
-        took(stream, size);
-        return true;
-    }
-    stream->wanted = (uint32_t)size;
-    proa_read(connection->server->loop, &connection->exchange->op, stream->entry->fd, to, size, stream->offset,
-              on_read);
-    return false;
-}
-
-static bool is_complete(const struct stream *stream)
-{
-    return stream->left == 0 && stream->next_range == stream->ranges.count && (stream->ended || !stream->multiple);
-}
-
-/* Sends the last piece. False: the connection is closing. */
-static bool complete(struct connection *connection, struct stream *stream)
-{
-    if (stream->piece && stream->filled > 0)
-        send_piece(connection, stream);
-    if (connection->phase != PHASE_BUSY)
-        return false;
-    end_stream(connection, stream);
-    return true;
-}
-
-/* Goes on until all is handed over (true), or something must complete first, or the connection is closing (false). */
-static bool fill(struct connection *connection, struct stream *stream)
-{
-    while (connection->phase == PHASE_BUSY) {
-        if (is_complete(stream))
-            return complete(connection, stream);
-        if (!stream->piece) {
-            if (connection->sends > SENDS_AHEAD_MAX)
-                return false;
-            if (!take_piece(connection, stream, stream->left)) {
-                connection_close(connection);
-                return false;
-            }
-        }
-        if (stream->filled == stream->piece->capacity || (stream->left == 0 && !has_room(stream)))
-            send_piece(connection, stream);
-        else if (stream->left == 0)
-            next_range(stream);
-        else if (!take_bytes(connection, stream))
-            return false;
-    }
-    return false;
-}
-
-static void on_read(proa_op *op, proa_result result)
+static void on_range_sent(proa_op *op, proa_result result)
 {
     struct exchange *exchange = proa_owner(op, struct exchange, op);
     struct connection *connection = exchange->connection;
-    struct stream *stream = &exchange->stream;
+    const struct stream *stream = &exchange->stream;
 
-    if (connection->phase == PHASE_CLOSING) {
-        end_stream(connection, stream);
-        connection_collect(connection);
-    } else if (result.value <= 0) {
-        connection_close(connection);
-    } else {
-        took(stream, (uint64_t)result.value);
-        if (fill(connection, stream))
-            connection_answered(connection);
+    if (connection->phase == PHASE_CLOSING)
+        end_stream(connection);
+    else if (result.value >= 0 && (uint64_t)result.value < stream->ranges.ranges[stream->next_range - 1].len)
+        result.value = -EIO; /* the file has got shorter */
+    connection_sent(connection, result);
+}
+
+static void send_range(struct connection *connection, struct stream *stream)
+{
+    const struct http_range *range = &stream->ranges.ranges[stream->next_range++];
+
+    connection->sends++;
+    proa_send_file(connection->server->loop, &connection->exchange->op, connection->fd, stream->entry->fd, range->first,
+                   range->len, on_range_sent);
+}
+
+static void send_text(struct connection *connection, const struct stream *stream)
+{
+    struct block *block = block_take(&connection->server->blocks, TEXT_MAX);
+    struct http_writer out = writer_of(block);
+
+    write_text(stream, &out);
+    responder_send_written(connection, block, &out);
+}
+
+/* As stream_go_on(). */
+static bool go_on(struct connection *connection)
+{
+    struct stream *stream = &connection->exchange->stream;
+
+    if (stream->multiple)
+        send_text(connection, stream);
+    if (connection->phase != PHASE_BUSY)
+        return false;
+    if (stream->next_range < stream->ranges.count) {
+        send_range(connection, stream);
+        return false;
     }
+    end_stream(connection);
+    return true;
+}
+
+bool stream_go_on(struct connection *connection)
+{
+    return !proa_in_flight(&connection->exchange->op) && go_on(connection);
+}
+
+/* The head of a 206; and all that is behind it, where that is in memory. */
+static void send_partial_head(struct connection *connection, const struct http_request *request, struct stream *stream,
+                              const struct entry *entry, uint64_t body_size)
+{
+    bool small = cache_is_small(entry);
+    struct block *block = block_take(&connection->server->blocks, CACHE_HEAD_MAX + (small ? body_size : 0));
+    struct http_writer out = writer_of(block);
+
+    write_partial_head(connection, request, stream, entry, body_size, &out);
+    if (small)
+        write_from_memory(stream, entry, &out);
+    responder_send_written(connection, block, &out);
 }
 
 bool stream_start(struct connection *connection, const struct http_request *request, const char *head,
@@ -210,43 +176,24 @@ bool stream_start(struct connection *connection, const struct http_request *requ
         return true;
     }
     struct stream *stream = &exchange->stream;
-    stream->memory = cache_is_small(entry) ? block_hold(entry->current) : NULL;
-    stream->entry = cache_hold(entry);
-    stream->left = stream->next_range = 0;
-    stream->ended = false;
-    stream->status = ranges ? HTTP_PARTIAL_CONTENT : HTTP_OK;
-    if (ranges)
-        stream->ranges = *ranges;
-    else
-        stream->ranges = (struct http_ranges){.count = 1, .ranges = {{0, entry->identity.size}}};
-    stream->multiple = stream->ranges.count > 1;
-    stream->body_size = stream->ranges.ranges[0].len;
-    if (stream->multiple) {
-        choose_boundary(connection->server, stream->boundary);
-        stream->multipart = (struct http_multipart){
-            .boundary = {stream->boundary, STREAM_BOUNDARY_SIZE}, .type = entry->type, .size = entry->identity.size};
-        stream->body_size = http_multipart_length(&stream->multipart, &stream->ranges);
-    }
-    exchange->working = true;
-    responder_account(connection, request, head, stream->status, stream->body_size);
-    if (!take_piece(connection, stream, stream->body_size)) {
-        connection_close(connection);
+    uint64_t body_size = describe(connection->server, stream, entry, ranges);
+    responder_account(connection, request, head, ranges ? HTTP_PARTIAL_CONTENT : HTTP_OK, body_size);
+    if (cache_is_small(entry)) {
+        send_partial_head(connection, request, stream, entry, body_size);
         return true;
     }
-    write_head(connection, request, stream);
-    return fill(connection, stream);
-}
-
-bool stream_go_on(struct connection *connection)
-{
-    if (proa_in_flight(&connection->exchange->op))
-        return false;
-    return fill(connection, &connection->exchange->stream);
+    stream->entry = cache_hold(entry);
+    exchange->working = true;
+    if (ranges)
+        send_partial_head(connection, request, stream, entry, body_size);
+    else
+        responder_send_head(connection, request, entry);
+    return connection->phase == PHASE_BUSY && go_on(connection);
 }
 
 void stream_abandon(struct connection *connection)
 {
-    /* A read in flight still owns the piece; its completion ends the stream. */
+    /* A send in flight still needs the file; its completion ends the stream. */
     if (!proa_in_flight(&connection->exchange->op))
-        end_stream(connection, &connection->exchange->stream);
+        end_stream(connection);
 }

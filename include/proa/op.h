@@ -12,7 +12,11 @@ PROA_BEGIN
 typedef struct proa_loop proa_loop;
 typedef struct proa_op proa_op;
 
-/* A socket or file, by value. An ordinary descriptor keeps its number as its handle. */
+/* Where the handles of direct descriptors begin: no ordinary number comes that far. */
+enum { PROA_DIRECT_BASE = 1 << 22 };
+
+/* A socket or file, by value. An ordinary descriptor keeps its number as its handle; a direct one, which only the ring of
+ * its loop knows (PROA_FEATURE_DIRECT), or one of a simulated machine means nothing elsewhere. */
 typedef struct proa_fd {
     int32_t handle;
 } proa_fd;
@@ -21,6 +25,7 @@ typedef struct proa_fd {
  *   value   zero or more: the op's answer, named at the function that starts it; less: a negative errno
  *   flags   PROA_MORE: a repeating op goes on, this is not its final completion
  *           PROA_LENT: `buffer` of the op's pool is the caller's until proa_buffer_return()
+ *           PROA_COPIED: of a send without copy, some of its bytes were copied after all
  *   buffer  index of the lent buffer */
 typedef struct proa_result {
     int64_t value;
@@ -28,7 +33,7 @@ typedef struct proa_result {
     uint32_t buffer;
 } proa_result;
 
-enum { PROA_MORE = 1u << 0, PROA_LENT = 1u << 1 };
+enum { PROA_MORE = 1u << 0, PROA_LENT = 1u << 1, PROA_COPIED = 1u << 2 };
 
 /* Runs on the loop's thread, from the loop, never inside a call that starts, cancels or posts. */
 typedef void proa_callback(proa_op *op, proa_result result);
@@ -43,15 +48,20 @@ struct proa_op {
         uint64_t when_ns;
         struct proa_op_timing *child, *sibling, *back;
     } timing;
+    struct proa_op_link {
+        proa_op *next, *previous;
+    } link;
     uint32_t sequence;
-    int32_t fd;
+    int32_t fd, other_fd;
     int32_t error;
-    uint16_t flags;
+    uint32_t flags;
+    uint16_t choice;
     uint8_t kind;
     uint8_t state;
     union {
         void *data;
         uint64_t deadline_ns;
+        uint64_t offset;
     };
     uint64_t size;
     uint64_t moved;
@@ -95,11 +105,22 @@ static inline proa_fd proa_result_fd(proa_result result)
     return proa_fd_of((int)result.value);
 }
 
-/* The number of an ordinary descriptor, for calls outside Proa. */
+/* The number of an ordinary descriptor, for calls outside Proa; -1 of a direct one. */
 static inline int proa_fd_number(proa_fd fd)
 {
-    return fd.handle;
+    return fd.handle < PROA_DIRECT_BASE ? fd.handle : -1;
 }
+
+/* An op of the caller's making, out of others: in flight until proa_complete(). Both from the loop's thread. `stop` is
+ * called once, from within proa_cancel() too, when it is to end early: it was cancelled, its deadline has passed, or its
+ * loop closes. proa_complete() is then still to come, soon: what the op is made of ends first. */
+typedef void proa_stop_function(proa_op *op);
+
+PROA_API void proa_compose(proa_loop *loop, proa_op *op, proa_stop_function *stop, proa_callback *callback);
+
+/* Ends a composed op: its callback is called later, from the loop, with `value`. After its deadline -ECANCELED becomes
+ * -ETIMEDOUT. */
+PROA_API void proa_complete(proa_op *op, int64_t value);
 
 /* Closes the descriptor: every op pending on it completes first, then the peer sees the end of stream. value: 0. */
 PROA_API void proa_close(proa_loop *loop, proa_op *op, proa_fd fd, proa_callback *callback);

@@ -30,13 +30,15 @@ PROA_API int proa_address_parse(const char *text, proa_address *ret_address);
 /* Writes the same notation, cut at `size` (PROA_ADDRESS_TEXT_MAX holds every address). Returns `text`. */
 PROA_API const char *proa_address_format(const proa_address *address, char *text, size_t size);
 
-/* The address of either end of a connected socket, or of a listener's own end. Return 0 or a negative errno. */
-PROA_API int proa_local_address(proa_fd fd, proa_address *ret_address);
-PROA_API int proa_peer_address(proa_fd fd, proa_address *ret_address);
+/* The address of either end of a connected socket, or of a listener's own end. `loop`, whose descriptor it is, may be null
+ * for an ordinary one. Return 0 or a negative errno; ENOTSUP for a direct one, which the kernel's calls cannot name. */
+PROA_API int proa_local_address(proa_loop *loop, proa_fd fd, proa_address *ret_address);
+PROA_API int proa_peer_address(proa_loop *loop, proa_fd fd, proa_address *ret_address);
 
 enum proa_listen_flag {
     PROA_LISTEN_SHARD = 1 << 0,   /* SO_REUSEPORT: one of several listeners that share the address, one per loop */
     PROA_LISTEN_REPLACE = 1 << 1, /* Unix: a socket file that nobody listens on any more is replaced */
+    PROA_LISTEN_SHARED = 1 << 2,  /* several processes accept from this one socket: a connection wakes one of them */
 };
 
 /* Opens a listening socket: SO_REUSEADDR, TCP_NODELAY (inherited by what it accepts), IPv6-only unless the address is
@@ -69,6 +71,13 @@ PROA_API void proa_send(proa_loop *loop, proa_op *op, proa_fd fd, const void *da
  * next completion that does. That saves a system call per message to a peer that answers each one. */
 PROA_API void proa_send_relaxed(proa_loop *loop, proa_op *op, proa_fd fd, const void *data, size_t size,
                                 proa_callback *callback);
+
+/* As proa_send(), with the kernel sending from `data` itself, which pays from some 16 KiB on. Two completions: one with
+ * PROA_MORE once all is taken, the final one when `data` is the caller's again, with PROA_COPIED where it was copied after
+ * all. value of both: `size`. An error, a cancel or a deadline is a final one alone, and it, too, waits until the kernel has
+ * let go of what it had taken: for as long as the peer does not read, up to a close, which resets the connection. */
+PROA_API void proa_send_zero_copy(proa_loop *loop, proa_op *op, proa_fd fd, const void *data, size_t size,
+                                  proa_callback *callback);
 
 /* Ends one or both directions (SHUT_RD, SHUT_WR, SHUT_RDWR) once the sends started before have completed. value: 0. */
 PROA_API void proa_shutdown(proa_loop *loop, proa_op *op, proa_fd fd, int how, proa_callback *callback);

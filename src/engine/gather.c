@@ -6,7 +6,7 @@ struct gathering gather(proa_op *first, struct iovec *pieces)
 
     proa_op *op;
 
-    for (op = first; op && op->kind == OP_SEND && all.count < GATHER_MAX; op = op->next) {
+    for (op = first; op && (op == first || goes_with_others(op)) && all.count < GATHER_MAX; op = op->next) {
         struct iovec *piece = &pieces[all.count++];
 
         piece->iov_base = (uint8_t *)op->data + op->moved;
@@ -14,6 +14,7 @@ struct gathering gather(proa_op *first, struct iovec *pieces)
         all.size += piece->iov_len;
         all.relaxed &= op->flags & (op->flags & OP_REFUSED ? 0 : OP_RELAXED);
         op->flags |= OP_SUBMITTED;
+        all.more = more_behind(op);
     }
     /* What waits behind these depends on their end. */
     if (op)

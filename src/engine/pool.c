@@ -7,23 +7,30 @@
 #include <string.h>
 
 #include <proa/event.h>
+#include <proa/process.h>
 
 #include "engine/file_op.h"
+#include "engine/send_file.h"
 
-struct pool_thread {
-    pthread_t thread;
-    struct pool *pool;
-    struct sys sys;
-    _Atomic uint64_t calls, bytes_copied; /* of `sys`, for the host's thread to read */
-};
-
-struct pool {
+struct crew {
     struct engine_host *host;
     pthread_mutex_t lock;
     pthread_cond_t filled;
     struct op_list queue;     /* what no thread has yet */
     struct sys_fault *faults; /* the host's plan when the latest of them came */
     int closing;
+};
+
+struct pool_thread {
+    pthread_t thread;
+    struct crew *crew;
+    struct sys sys;
+    _Atomic uint64_t calls, bytes_copied; /* of `sys`, for the host's thread to read */
+};
+
+struct pool {
+    struct engine_host *host;
+    struct crew crews[CREW_COUNT];
     uint32_t thread_count;
     struct pool_thread threads[];
 };
@@ -39,7 +46,7 @@ void host_post(struct engine_host *host, proa_op *op)
         host->table->wake(host->engine);
 }
 
-static int64_t pool_run_file_op(struct sys *sys, const proa_op *op)
+int64_t pool_run_file_op(struct sys *sys, const proa_op *op)
 {
     struct open_how how;
 
@@ -51,16 +58,42 @@ static int64_t pool_run_file_op(struct sys *sys, const proa_op *op)
         return sys_read(sys, op->fd, op->data, op->size, op->moved);
     case OP_WRITE:
         return sys_write(sys, op->fd, op->data, op->size, op->moved);
+    case OP_WARM:
+        return send_file_warm(sys, op);
     case OP_FSYNC:
     case OP_FDATASYNC:
         return sys_fsync(sys, op->fd, op->kind == OP_FDATASYNC);
+    case OP_SPAWN:
+        return sys_spawn(sys, op->data, (proa_process *)(uintptr_t)op->size);
+    case OP_READV:
+        return sys_readv(sys, op->fd, op->data, op->size, op->moved);
+    case OP_WRITEV:
+        return sys_writev(sys, op->fd, op->data, op->size, op->moved);
+    case OP_TRUNCATE:
+        return sys_truncate(sys, op->fd, op->size);
+    case OP_ALLOCATE:
+        return sys_allocate(sys, op->fd, file_op_mode(op), op->moved, op->size);
+    case OP_MAKE_DIRECTORY:
+        return sys_make_directory(sys, op->fd, op->data, (mode_t)op->size);
+    case OP_UNLINK:
+        return sys_unlink(sys, op->fd, op->data, (int)op->size);
+    case OP_RENAME:
+        return sys_rename(sys, op->fd, op->data, op->other_fd, file_op_second(op), (unsigned)op->size);
+    case OP_HARD_LINK:
+        return sys_link(sys, op->fd, op->data, op->other_fd, file_op_second(op), (int)op->size);
+    case OP_SYMBOLIC_LINK:
+        return sys_symlink(sys, file_op_second(op), op->fd, op->data);
+    case OP_READ_LINK:
+        return sys_readlink(sys, op->fd, op->data, file_op_second(op), op->size);
+    case OP_READ_DIRECTORY:
+        return sys_read_directory(sys, op->fd, op->data, op->size);
     default:
         ASSERT(op->kind == OP_STAT);
-        return sys_statx(sys, op->fd, op->data, file_op_statx(op));
+        return sys_statx(sys, op->fd, op->data, (int)file_op_stat_flags(op), file_op_stat_mask(op), file_op_second(op));
     }
 }
 
-static int64_t run_to_the_end(struct sys *sys, const proa_op *op)
+int64_t pool_finish_file_op(struct sys *sys, const proa_op *op)
 {
     int64_t value;
 
@@ -70,36 +103,42 @@ static int64_t run_to_the_end(struct sys *sys, const proa_op *op)
     return value;
 }
 
-static void run(struct pool_thread *self, proa_op *op)
+static void run_op(struct sys *sys, proa_op *op)
 {
-    int64_t value = op->kind == OP_WORK ? ((proa_work_function *)op->data)(op) : run_to_the_end(&self->sys, op);
+    int is_function = op->kind == OP_WORK || op->kind == OP_FILE_WORK;
+    int64_t value = is_function ? ((proa_work_function *)op->data)(op) : pool_finish_file_op(sys, op);
 
     op->error = 0;
     op->moved = (uint64_t)value;
+}
+
+static void run(struct pool_thread *self, proa_op *op)
+{
+    run_op(&self->sys, op);
     atomic_store_explicit(&self->calls, self->sys.calls, memory_order_relaxed);
     atomic_store_explicit(&self->bytes_copied, self->sys.bytes_copied, memory_order_relaxed);
-    host_post(self->pool->host, op);
+    host_post(self->crew->host, op);
 }
 
 static void *serve(void *argument)
 {
     struct pool_thread *self = argument;
-    struct pool *pool = self->pool;
+    struct crew *crew = self->crew;
 
-    pthread_mutex_lock(&pool->lock);
-    while (!pool->closing || pool->queue.first) {
-        proa_op *op = list_take_first(&pool->queue);
+    pthread_mutex_lock(&crew->lock);
+    while (!crew->closing || crew->queue.first) {
+        proa_op *op = list_take_first(&crew->queue);
 
-        self->sys.faults = pool->faults;
+        self->sys.faults = crew->faults;
         if (!op) {
-            pthread_cond_wait(&pool->filled, &pool->lock);
+            pthread_cond_wait(&crew->filled, &crew->lock);
             continue;
         }
-        pthread_mutex_unlock(&pool->lock);
+        pthread_mutex_unlock(&crew->lock);
         run(self, op);
-        pthread_mutex_lock(&pool->lock);
+        pthread_mutex_lock(&crew->lock);
     }
-    pthread_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&crew->lock);
     return NULL;
 }
 
@@ -116,65 +155,93 @@ static int start_thread(struct pool_thread *self)
     return -error;
 }
 
-int pool_open(struct engine_host *host, uint32_t thread_count, struct pool **ret_pool)
+static int start_threads(struct pool *pool, struct crew *crew, uint32_t count)
 {
+    int error = 0;
+
+    for (; count > 0 && error == 0; count--) {
+        struct pool_thread *next = &pool->threads[pool->thread_count];
+
+        next->crew = crew;
+        error = start_thread(next);
+        pool->thread_count += error == 0;
+    }
+    return error;
+}
+
+int pool_open(struct engine_host *host, const uint32_t thread_counts[CREW_COUNT], struct pool **ret_pool)
+{
+    size_t thread_count = (size_t)thread_counts[CREW_WORK] + thread_counts[CREW_FILES];
     struct pool *pool = calloc(1, sizeof(*pool) + thread_count * sizeof(pool->threads[0]));
+    int error = 0;
 
     *ret_pool = NULL;
     if (!pool)
         return -ENOMEM;
     pool->host = host;
-    pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->filled, NULL);
-    while (pool->thread_count < thread_count) {
-        struct pool_thread *next = &pool->threads[pool->thread_count];
-        int error;
-
-        next->pool = pool;
-        error = start_thread(next);
-        if (error < 0) {
-            pool_close(pool);
-            return error;
-        }
-        pool->thread_count++;
+    for (size_t i = 0; i < CREW_COUNT; i++) {
+        pool->crews[i].host = host;
+        pthread_mutex_init(&pool->crews[i].lock, NULL);
+        pthread_cond_init(&pool->crews[i].filled, NULL);
+    }
+    for (size_t i = 0; i < CREW_COUNT && error == 0; i++)
+        error = start_threads(pool, &pool->crews[i], thread_counts[i]);
+    if (error < 0) {
+        pool_close(pool);
+        return error;
     }
     *ret_pool = pool;
     return 0;
 }
 
+static void dismiss(struct crew *crew)
+{
+    pthread_mutex_lock(&crew->lock);
+    crew->closing = 1;
+    pthread_cond_broadcast(&crew->filled);
+    pthread_mutex_unlock(&crew->lock);
+}
+
 void pool_close(struct pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
-    pool->closing = 1;
-    pthread_cond_broadcast(&pool->filled);
-    pthread_mutex_unlock(&pool->lock);
+    for (size_t i = 0; i < CREW_COUNT; i++)
+        dismiss(&pool->crews[i]);
     for (uint32_t i = 0; i < pool->thread_count; i++)
         pthread_join(pool->threads[i].thread, NULL);
-    pthread_cond_destroy(&pool->filled);
-    pthread_mutex_destroy(&pool->lock);
+    for (size_t i = 0; i < CREW_COUNT; i++) {
+        pthread_cond_destroy(&pool->crews[i].filled);
+        pthread_mutex_destroy(&pool->crews[i].lock);
+    }
     free(pool);
+}
+
+static struct crew *crew_of(struct pool *pool, const proa_op *op)
+{
+    return &pool->crews[op->kind == OP_WORK ? CREW_WORK : CREW_FILES];
 }
 
 void pool_start(struct pool *pool, proa_op *op)
 {
+    struct crew *crew = crew_of(pool, op);
+
     op->flags |= OP_POOLED;
-    pthread_mutex_lock(&pool->lock);
-    list_append(&pool->queue, op);
-    pool->faults = pool->host->sys.faults;
-    pthread_cond_signal(&pool->filled);
-    pthread_mutex_unlock(&pool->lock);
+    pthread_mutex_lock(&crew->lock);
+    list_append(&crew->queue, op);
+    crew->faults = pool->host->sys.faults;
+    pthread_mutex_unlock(&crew->lock);
+    pthread_cond_signal(&crew->filled);
 }
 
-static proa_op *take_back(struct pool *pool, int (*matches)(const proa_op *op, const void *key), const void *key)
+static proa_op *take_back(struct crew *crew, int (*matches)(const proa_op *op, const void *key), const void *key)
 {
     proa_op *op;
 
-    pthread_mutex_lock(&pool->lock);
-    for (op = pool->queue.first; op && !matches(op, key); op = op->next)
+    pthread_mutex_lock(&crew->lock);
+    for (op = crew->queue.first; op && !matches(op, key); op = op->next)
         ;
     if (op)
-        list_remove(&pool->queue, op);
-    pthread_mutex_unlock(&pool->lock);
+        list_remove(&crew->queue, op);
+    pthread_mutex_unlock(&crew->lock);
     return op;
 }
 
@@ -185,7 +252,9 @@ static int is_op(const proa_op *op, const void *key)
 
 static int is_on_descriptor(const proa_op *op, const void *key)
 {
-    return op->flags & OP_ATTACHED && op->fd == *(const int *)key;
+    int fd = *(const int *)key;
+
+    return (op->flags & OP_ATTACHED && op->fd == fd) || (op->flags & OP_ATTACHED_OTHER && op->other_fd == fd);
 }
 
 static int is_any(const proa_op *op, const void *key)
@@ -195,27 +264,42 @@ static int is_any(const proa_op *op, const void *key)
     return 1;
 }
 
-static void cancel_matching(struct pool *pool, int (*matches)(const proa_op *op, const void *key), const void *key)
+static void cancel_matching(struct crew *crew, int (*matches)(const proa_op *op, const void *key), const void *key)
 {
     proa_op *op;
 
-    while ((op = take_back(pool, matches, key)))
-        op_done(pool->host, op, -ECANCELED);
+    while ((op = take_back(crew, matches, key)))
+        op_done(crew->host, op, -ECANCELED);
 }
 
 void pool_cancel(struct pool *pool, proa_op *op)
 {
-    cancel_matching(pool, is_op, op);
+    cancel_matching(crew_of(pool, op), is_op, op);
 }
 
+/* The caller's functions are on none. */
 void pool_cancel_descriptor(struct pool *pool, int fd)
 {
-    cancel_matching(pool, is_on_descriptor, &fd);
+    cancel_matching(&pool->crews[CREW_FILES], is_on_descriptor, &fd);
 }
 
 void pool_cancel_all(struct pool *pool)
 {
-    cancel_matching(pool, is_any, NULL);
+    for (size_t i = 0; i < CREW_COUNT; i++)
+        cancel_matching(&pool->crews[i], is_any, NULL);
+}
+
+proa_op *pool_take(struct pool *pool, enum pool_crew crew)
+{
+    return take_back(&pool->crews[crew], is_any, NULL);
+}
+
+void pool_run(struct pool *pool, proa_op *op)
+{
+    run_op(&pool->host->sys, op);
+    op->flags &= ~(unsigned)OP_POOLED;
+    op->state = OP_DONE;
+    list_append(&pool->host->done, op);
 }
 
 void pool_meter(const struct pool *pool, proa_meters *meters)

@@ -9,13 +9,28 @@
 
 #include "engine/engine.h"
 
-/* Directions, as the poller sees them. */
-enum { READY_IN = 1 << 0, READY_OUT = 1 << 1, READY_PRIORITY = 1 << 2, READY_HANGUP = 1 << 3 };
+/* Directions, as the poller sees them, and the ways to watch that only some know; the others pass over them. */
+enum {
+    READY_IN = 1 << 0,
+    READY_OUT = 1 << 1,
+    READY_PRIORITY = 1 << 2,
+    READY_HANGUP = 1 << 3,
+    READY_ALL = READY_IN | READY_OUT | READY_PRIORITY | READY_HANGUP,
+    READY_EDGE = 1 << 4,      /* reported once, as it comes; asked for where the poller says so in `edge` */
+    READY_EXCLUSIVE = 1 << 5, /* of several processes that wait, one is told; with READY_IN alone */
+    READY_ERROR = 1 << 6,     /* only reported: an error, or notices; any call will tell which */
+};
 
 struct ready_engine;
 struct poller;
 
 struct poller_table {
+    int edge;                      /* it knows READY_EDGE, and connections are to be watched so */
+    int edge_wake;                 /* the same for the engine's own eventfd: each write is told, so none is read */
+    int files_look_ready;          /* it says of regular files and the like that they are ready, not EPERM */
+    int number_limit;              /* it cannot watch numbers from here on; 0: no such limit */
+    const char *number_limit_text; /* what sets it */
+
     int (*open)(struct sys *sys, struct poller **ret_poller);
     void (*close)(struct poller *poller);
 
@@ -30,6 +45,9 @@ struct poller_table {
 int ready_open(struct engine_host *host, const struct poller_table *poller, struct engine **ret_engine);
 void ready_report(struct ready_engine *engine, int fd, unsigned directions);
 
+/* Counts descriptors that were looked at without a report. */
+void ready_scanned(struct ready_engine *engine, uint64_t descriptors);
+
 /* The functions of an engine table, but for `open`. */
 void ready_close(struct engine *engine);
 void ready_start(struct engine *engine, proa_op *op);
@@ -37,6 +55,8 @@ void ready_cancel(struct engine *engine, proa_op *op);
 void ready_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns);
 size_t ready_reap(struct engine *engine, struct completion *completions, size_t max);
 void ready_wake(struct engine *engine);
+void ready_reset(struct engine *engine, int fd);
+void ready_forget(struct engine *engine, int fd);
 int ready_buffers_open(struct engine *engine, proa_buffer_pool *pool);
 void ready_buffers_close(struct engine *engine, proa_buffer_pool *pool);
 void ready_buffer_return(struct engine *engine, proa_buffer_pool *pool, uint32_t buffer);

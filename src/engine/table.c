@@ -1,4 +1,5 @@
-/* All engines in order of preference, in this one place; and the choice among them, made by trying. */
+/* All engines in order of preference, in this one place; and the choice among them, made by trying. On a simulated machine
+ * there is but one. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,16 +8,16 @@
 #include "engine/engine.h"
 
 static const struct engine_table *const engines[] = {
-    &engine_uring,
-    &engine_epoll,
+    &engine_uring, &engine_epoll, &engine_poll, &engine_select, &engine_threads, &engine_sim,
 };
 
-enum { INSPECT_QUEUE_ENTRIES = 16 };
+static const proa_loop_options inspect_options = {.queue_entries = 16, .families = UINT32_MAX};
 
 static int open_one(struct engine_host *host, const struct engine_table *table, char *ret_reason)
 {
     ret_reason[0] = '\0';
     host->table = table;
+    host->features = 0;
     return table->open(host, &host->engine, ret_reason);
 }
 
@@ -25,7 +26,7 @@ static int open_named(struct engine_host *host, const char *name, const char *so
     char reason[PROA_REASON_MAX];
 
     for (size_t i = 0; i < ARRAY_SIZE(engines); i++) {
-        if (strcmp(engines[i]->name, name) == 0) {
+        if (strcmp(engines[i]->name, name) == 0 && (engines[i]->simulated || !host->sys.machine)) {
             snprintf(ret_choice, 2 * PROA_REASON_MAX, "%s, as %s asks", name, source);
             return open_one(host, engines[i], reason);
         }
@@ -39,6 +40,8 @@ static int open_best(struct engine_host *host, char *ret_choice)
     int error = -ENOTSUP;
 
     for (size_t i = 0; i < ARRAY_SIZE(engines); i++) {
+        if (engines[i]->by_name_alone)
+            continue;
         error = open_one(host, engines[i], reason);
         if (error == 0) {
             snprintf(ret_choice, 2 * PROA_REASON_MAX, "%s, %s%s", engines[i]->name,
@@ -57,6 +60,8 @@ int engine_open(struct engine_host *host, const char *name, char *ret_choice)
 
     if (name)
         return open_named(host, name, "the program", ret_choice);
+    if (host->sys.machine)
+        return open_named(host, engine_sim.name, "the machine that the thread is in", ret_choice);
     if (environment && *environment)
         return open_named(host, environment, "PROA_ENGINE", ret_choice);
     return open_best(host, ret_choice);
@@ -65,7 +70,7 @@ int engine_open(struct engine_host *host, const char *name, char *ret_choice)
 /* Opening an engine needs next to nothing of a loop: its wake-up descriptor's entry is not looked at before it waits. */
 int proa_engine_inspect(size_t index, proa_engine_report *ret_report)
 {
-    struct engine_host host = {.queue_entries = INSPECT_QUEUE_ENTRIES};
+    struct engine_host host = {.options = &inspect_options};
 
     memset(ret_report, 0, sizeof(*ret_report));
     if (index >= ARRAY_SIZE(engines))
@@ -75,5 +80,21 @@ int proa_engine_inspect(size_t index, proa_engine_report *ret_report)
     ret_report->available = open_one(&host, engines[index], ret_report->reason) == 0;
     if (ret_report->available)
         host.table->close(host.engine);
+    return 1;
+}
+
+int proa_engine_feature(size_t engine, size_t feature, proa_feature_report *ret_report)
+{
+    const struct engine_feature *row;
+    struct sys sys = {0};
+
+    memset(ret_report, 0, sizeof(*ret_report));
+    if (engine >= ARRAY_SIZE(engines) || feature >= engines[engine]->feature_count)
+        return 0;
+    row = &engines[engine]->features[feature];
+    ret_report->name = row->name;
+    ret_report->summary = row->summary;
+    ret_report->feature = row->feature;
+    ret_report->available = row->test(&sys, ret_report->reason) == 0;
     return 1;
 }

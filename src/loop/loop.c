@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/lane.h"
 #include "engine/pool.h"
+#include "engine/send_file.h"
 #include "loop/loop.h"
 
 enum {
@@ -17,6 +19,9 @@ enum {
     QUEUE_ENTRIES = 256,
     QUEUE_ENTRIES_MAX = 32768,
     POOL_THREADS = 4,
+    FILE_THREADS = 4,
+    DIRECT_DESCRIPTORS = 4096,
+    BUSY_POLL_US = 50,
 };
 
 _Thread_local char thread_mark __attribute__((tls_model("initial-exec")));
@@ -46,7 +51,7 @@ static void take_posted(proa_loop *loop)
     for (op = in_order; op; op = next) {
         next = op->next;
         host->meters.ops_started += op->kind == OP_POST;
-        op->flags &= (uint16_t)~OP_POOLED;
+        op->flags &= ~(unsigned)OP_POOLED;
         op->state = OP_DONE;
         list_append(&host->done, op);
     }
@@ -68,7 +73,7 @@ static void expire(proa_loop *loop)
         proa_op *op = heap_op(loop->timing.root);
 
         heap_remove(&loop->timing, &op->timing);
-        if (op->kind == OP_TIMER || op->kind == OP_TIMER_REPEAT) {
+        if ((op->kind == OP_TIMER || op->kind == OP_TIMER_REPEAT) && !(op->flags & OP_LINKED)) {
             expire_timer(loop, op);
         } else if (!(op->flags & OP_OVER)) {
             op->flags |= OP_TIMED_OUT;
@@ -104,6 +109,9 @@ static void deliver(proa_loop *loop)
         done = host->done.first ? deliver_done(loop) : 0;
         count = host->table->reap(host->engine, completions, BATCH);
         settle(loop, completions, count);
+        if (unlikely(loop->linking))
+            panic("proa_link_begin",
+                  "a callback returned with its link still open; proa_link_end() belongs before that");
         total += count + done;
     } while (count + done > 0 && total < DELIVERIES_PER_TURN);
 }
@@ -122,17 +130,20 @@ static uint64_t wait_until(const proa_loop *loop, int may_wait)
 static void turn(proa_loop *loop, int may_wait)
 {
     struct engine_host *host = host_of(loop);
+    uint64_t until_ns;
 
-    uint64_t until_ns = wait_until(loop, may_wait);
-
+    if (unlikely(host->fetches->waiting_first != NULL))
+        fetches_feed(loop);
+    until_ns = wait_until(loop, may_wait);
     if (unlikely(host->starving > 0))
         buffers_feed_idle(loop);
     /* Callbacks may have taken long: the wait is counted from now, not from before them. */
     if (until_ns != PROA_NEVER && until_ns > loop->now_ns)
-        loop->now_ns = sys_monotonic_ns();
+        loop->now_ns = sys_now_ns(&loop->host.sys);
+    host->hot_read = 0;
     host->table->wait(host->engine, loop->now_ns, until_ns);
     host->meters.wake_ups++;
-    loop->now_ns = sys_monotonic_ns();
+    loop->now_ns = sys_now_ns(&loop->host.sys);
     take_posted(loop);
     expire(loop);
     deliver(loop);
@@ -140,7 +151,8 @@ static void turn(proa_loop *loop, int may_wait)
 
 static int is_idle(const proa_loop *loop)
 {
-    return host_in_flight(&loop->host) == 0 && !atomic_load_explicit(&loop->host.posted, memory_order_relaxed);
+    return host_in_flight(&loop->host) == 0 && loop->host.fetches->running == 0 &&
+           !atomic_load_explicit(&loop->host.posted, memory_order_relaxed);
 }
 
 static void enter_run(proa_loop *loop, const char *where)
@@ -148,16 +160,20 @@ static void enter_run(proa_loop *loop, const char *where)
     loop_check(loop, where);
     if (loop->running)
         panic(where, "called from a callback of the same loop");
+    if (loop->linking)
+        panic(where, "a link is still open; proa_link_end() belongs before this");
     loop->running = 1;
 }
 
 size_t proa_loop_run(proa_loop *loop, enum proa_run_mode mode)
 {
     enter_run(loop, __func__);
-    loop->now_ns = sys_monotonic_ns();
+    loop->host.stalled = 0;
+    loop->now_ns = sys_now_ns(&loop->host.sys);
     do
         turn(loop, mode != PROA_NO_WAIT && !(mode != PROA_UNTIL_STOPPED && is_idle(loop)));
-    while (mode <= PROA_UNTIL_STOPPED && !loop->stopping && !(mode == PROA_UNTIL_IDLE && is_idle(loop)));
+    while (mode <= PROA_UNTIL_STOPPED && !loop->stopping && !loop->host.stalled &&
+           !(mode == PROA_UNTIL_IDLE && is_idle(loop)));
     loop->stopping = 0;
     loop->running = 0;
     return host_in_flight(&loop->host);
@@ -187,7 +203,7 @@ uint64_t proa_now(const proa_loop *loop)
 uint64_t proa_now_refresh(proa_loop *loop)
 {
     loop_check(loop, __func__);
-    loop->now_ns = sys_monotonic_ns();
+    loop->now_ns = sys_now_ns(&loop->host.sys);
     return loop->now_ns;
 }
 
@@ -199,6 +215,22 @@ const char *proa_loop_engine(const proa_loop *loop)
 const char *proa_loop_choice(const proa_loop *loop)
 {
     return loop->choice;
+}
+
+const char *proa_loop_file_lane(const proa_loop *loop)
+{
+    return loop->lane_choice;
+}
+
+uint32_t proa_loop_features(const proa_loop *loop)
+{
+    return loop->host.features;
+}
+
+const char *proa_loop_refusal(const proa_loop *loop)
+{
+    loop_check(loop, __func__);
+    return loop->host.refusal;
 }
 
 proa_meters proa_loop_meters(const proa_loop *loop)
@@ -214,43 +246,114 @@ proa_meters proa_loop_meters(const proa_loop *loop)
 
 /* Opening */
 
+/* What is never touched, as between the last number and the first direct descriptor, costs address space alone. */
 static int map_descriptors(struct engine_host *host)
 {
-    host->descriptor_count = sys_descriptor_limit(&host->sys);
+    if (host->direct_count > 0)
+        host->descriptor_count = PROA_DIRECT_BASE + host->direct_count;
     host->descriptors = sys_map(&host->sys, host->descriptor_count * sizeof(struct descriptor));
-    return host->descriptors ? 0 : -ENOMEM;
+    host->notices = sys_map(&host->sys, host->descriptor_count * sizeof(struct notices));
+    return host->descriptors && host->notices ? 0 : -ENOMEM;
 }
 
 static void free_loop(proa_loop *loop)
 {
     struct engine_host *host = host_of(loop);
 
+    lane_close(host);
     if (host->pool)
         pool_close(host->pool);
+    pipes_close(loop);
+    relay_pools_free(loop);
     while (loop->pools) {
         proa_buffer_pool *pool = loop->pools;
 
         loop->pools = pool->next;
         buffers_free(pool);
     }
+    fetches_close(loop);
     if (host->engine)
         host->table->close(host->engine);
     if (host->descriptors)
         sys_unmap(&host->sys, host->descriptors, host->descriptor_count * sizeof(struct descriptor));
+    if (host->notices)
+        sys_unmap(&host->sys, host->notices, host->descriptor_count * sizeof(struct notices));
     free(loop);
 }
 
-static int open_parts(proa_loop *loop, const proa_loop_options *options)
+static void set_default(uint32_t *option, uint32_t value)
+{
+    if (*option == 0)
+        *option = value;
+}
+
+/* The features named in the environment, separated by commas; what is no feature's name is passed over. */
+static uint32_t features_of_environment(void)
+{
+    static const char *const names[] = {
+#define FEATURE_NAME(name, word, meaning) [PROA_FEATURE_PLACE_##name] = word,
+        PROA_FEATURES(FEATURE_NAME)
+#undef FEATURE_NAME
+    };
+    const char *text = getenv("PROA_FEATURES");
+    uint32_t features = 0;
+
+    for (; text && *text; text += strcspn(text, ","), text += *text == ',')
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+            if (strlen(names[i]) == strcspn(text, ",") && strncmp(names[i], text, strlen(names[i])) == 0)
+                features |= UINT32_C(1) << i;
+    return features;
+}
+
+static int open_pool(struct engine_host *host, const proa_loop_options *options)
+{
+    uint32_t counts[CREW_COUNT] = {[CREW_WORK] = options->pool_threads, [CREW_FILES] = options->file_threads};
+
+    if (host->table->simulated)
+        memset(counts, 0, sizeof(counts));
+    return pool_open(host, counts, &host->pool);
+}
+
+/* Left to itself it is sendfile(2) wherever that works; what else might be cheaper is not measured yet. Returns 0 or
+ * -EINVAL. */
+static int choose_mover(struct engine_host *host, const char *name)
+{
+    if (!name)
+        name = getenv("PROA_SEND_FILE_BY");
+    if (name && strcmp(name, "copy") == 0)
+        host->send_file_by = SEND_BY_COPY;
+    return !name || host->send_file_by || strcmp(name, "auto") == 0 || strcmp(name, "sendfile") == 0 ? 0 : -EINVAL;
+}
+
+static int open_parts(proa_loop *loop, proa_loop_options options)
 {
     struct engine_host *host = host_of(loop);
-    uint32_t threads = options->pool_threads ? options->pool_threads : POOL_THREADS;
-    int error = map_descriptors(host);
+    int error;
 
-    host->queue_entries = options->queue_entries ? options->queue_entries : QUEUE_ENTRIES;
+    set_default(&options.queue_entries, QUEUE_ENTRIES);
+    set_default(&options.pool_threads, POOL_THREADS);
+    set_default(&options.file_threads, FILE_THREADS);
+    set_default(&options.direct_descriptors, DIRECT_DESCRIPTORS);
+    set_default(&options.busy_poll_us, BUSY_POLL_US);
+    set_default(&options.op_threads_max, OP_THREADS_MAX);
+    set_default(&options.features, features_of_environment());
+    set_default(&options.families, UINT32_MAX);
+    host->families = options.families;
+    error = choose_mover(host, options.send_file_by);
+    if (error)
+        return error;
+    host->options = &options;
+    host->descriptor_count = sys_descriptor_limit(&host->sys);
+    error = engine_open(host, options.engine, loop->choice);
+    host->options = NULL;
     if (!error)
-        error = engine_open(host, options->engine, loop->choice);
+        error = map_descriptors(host);
     if (!error)
-        error = pool_open(host, threads, &host->pool);
+        error = open_pool(host, &options);
+    if (!error)
+        error = fetches_open(loop);
+    if (!error)
+        error = lane_open(host, options.file_lane, loop->lane_choice);
     return error;
 }
 
@@ -278,12 +381,13 @@ int proa_loop_open(proa_loop **ret_loop, const proa_loop_options *options)
         return -ENOMEM;
     loop->owner = &thread_mark;
     loop->process = *sys_process_mark;
-    loop->now_ns = sys_monotonic_ns();
-    error = open_parts(loop, options);
+    loop->host.sys.machine = machine_entered();
+    error = open_parts(loop, *options);
     if (error < 0) {
         free_loop(loop);
         return error;
     }
+    loop->now_ns = sys_now_ns(&loop->host.sys);
     *ret_loop = loop;
     return 0;
 }
@@ -296,9 +400,16 @@ static void stop_timing(proa_loop *loop)
         proa_op *op = heap_op(loop->timing.root);
 
         timing_clear(loop, op);
-        if (!(op->flags & OP_INTERNAL) && (op->kind == OP_TIMER || op->kind == OP_TIMER_REPEAT))
+        if (!(op->flags & (OP_INTERNAL | OP_LINKED)) && (op->kind == OP_TIMER || op->kind == OP_TIMER_REPEAT))
             op_done(host_of(loop), op, -ECANCELED);
     }
+}
+
+static void stop_descriptors(proa_loop *loop, uint32_t first, uint32_t high)
+{
+    for (uint32_t fd = first; fd < high; fd++)
+        if (loop->host.descriptors[fd].pending > 0)
+            descriptor_stop(loop, (int)fd);
 }
 
 void proa_loop_close(proa_loop *loop)
@@ -307,13 +418,18 @@ void proa_loop_close(proa_loop *loop)
 
     enter_run(loop, __func__);
     loop->closing = 1;
-    for (uint32_t fd = 0; fd < host->descriptor_high; fd++)
-        if (host->descriptors[fd].pending > 0)
-            descriptor_stop(loop, (int)fd);
+    stop_descriptors(loop, 0, host->descriptor_high);
+    stop_descriptors(loop, PROA_DIRECT_BASE, host->direct_high);
     list_stop(&host->loose);
+    composed_stop(loop, -1);
     pool_cancel_all(host->pool);
     stop_timing(loop);
-    while (!is_idle(loop))
+    loop->host.stalled = 0;
+    while (!is_idle(loop)) {
         turn(loop, 1);
+        composed_stop(loop, -1);
+        if (loop->host.stalled)
+            panic(__func__, "ops are left that nothing will ever complete");
+    }
     free_loop(loop);
 }

@@ -138,7 +138,7 @@ static void test_buffer_untouched_after(bool by_deadline)
 }
 
 /* One op becomes every kind in turn, each started from the callback of the one before. */
-static struct stage chain[64];
+static struct stage chain[KINDS_MAX];
 static size_t chain_at, chain_count;
 static proa_op chain_op;
 static unsigned chain_bad;
@@ -172,7 +172,6 @@ static void test_started_again_as_anything(void)
     struct slot tick = {0};
 
     test_case("one op as every kind in turn");
-    REQUIRE(kind_count <= ARRAY_SIZE(chain));
     for (size_t i = 0; i < kind_count; i++) {
         if (strcmp(kinds[i].name, "work, pool busy") != 0) /* which would hold up all who need the pool */
             stage_set(&chain[chain_count++], &kinds[i], loop);

@@ -368,7 +368,8 @@ static void test_storm(enum family family)
         REQUIRE(slot.finals == i + 1);
         REQUIRE(slot.value > 0 || slot.value == -ECANCELED || slot.value == -ETIMEDOUT);
     }
-    HOLDS(slot.bytes + far_drain(proa_fd_number(near)) == sent);
+    if (!test_has(PROA_FEATURE_DIRECT))
+        HOLDS(slot.bytes + far_drain(proa_fd_number(near)) == sent);
     close_now(loop, near);
     close_plain(far);
     proa_loop_close(loop);

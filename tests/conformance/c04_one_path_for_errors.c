@@ -181,6 +181,10 @@ static void relaxed_closed(struct scene *s)
 static void accept_bad(struct scene *s) { accept_on(s, fd_bad()); }
 static void accept_file(struct scene *s) { accept_on(s, proa_fd_of(plain_file(s, O_RDWR))); }
 static void accept_idle(struct scene *s) { accept_on(s, proa_fd_of(plain_socket(s))); }
+static void accept_datagrams(struct scene *s)
+{
+    accept_on(s, proa_fd_of(keep(s, socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0))));
+}
 static void accept_many_bad(struct scene *s) { accept_many_on(s, fd_bad()); }
 static void accept_many_file(struct scene *s) { accept_many_on(s, proa_fd_of(plain_file(s, O_RDWR))); }
 static void accept_many_idle(struct scene *s) { accept_many_on(s, proa_fd_of(plain_socket(s))); }
@@ -289,14 +293,19 @@ static void write_broken_pipe(struct scene *s)
     close_plain(ends[0]);
     write_on(s, proa_fd_of(keep(s, ends[1])), PROA_POSITION);
 }
+static void read_writing_end(struct scene *s)
+{
+    proa_read(s->loop, &s->slot.op, proa_fd_of(plain_pipe(s, 1)), s->data, 1, PROA_POSITION, slot_done);
+}
+static void write_reading_end(struct scene *s) { write_on(s, proa_fd_of(plain_pipe(s, 0)), PROA_POSITION); }
 static void fsync_bad(struct scene *s) { proa_fsync(s->loop, &s->slot.op, fd_bad(), slot_done); }
 static void fsync_pipe(struct scene *s) { proa_fsync(s->loop, &s->slot.op, proa_fd_of(plain_pipe(s, 1)), slot_done); }
 static void fdatasync_bad(struct scene *s) { proa_fdatasync(s->loop, &s->slot.op, fd_bad(), slot_done); }
 static void stat_missing(struct scene *s)
 {
-    proa_stat(s->loop, &s->slot.op, proa_fd_of(plain_folder(s)), "missing", &s->status, slot_done);
+    proa_stat(s->loop, &s->slot.op, proa_fd_of(plain_folder(s)), "missing", 0, STATX_BASIC_STATS, &s->status, slot_done);
 }
-static void stat_bad(struct scene *s) { proa_stat(s->loop, &s->slot.op, fd_bad(), "", &s->status, slot_done); }
+static void stat_bad(struct scene *s) { proa_stat(s->loop, &s->slot.op, fd_bad(), "", 0, STATX_BASIC_STATS, &s->status, slot_done); }
 static void poll_bad(struct scene *s) { proa_poll(s->loop, &s->slot.op, fd_bad(), POLLIN, slot_done); }
 static void poll_minus(struct scene *s) { proa_poll(s->loop, &s->slot.op, proa_fd_of(-1), POLLIN, slot_done); }
 static void signal_zero(struct scene *s) { proa_signal(s->loop, &s->slot.op, 0, slot_done); }
@@ -331,6 +340,7 @@ static const struct cause causes[] = {
     {"accept: a file", ENOTSOCK, accept_file},
     {"accept: not listening", EINVAL, accept_idle},
     {"accept_many: no such descriptor", EBADF, accept_many_bad},
+    {"accept: datagrams", EOPNOTSUPP, accept_datagrams},
     {"accept_many: a file", ENOTSOCK, accept_many_file},
     {"accept_many: not listening", EINVAL, accept_many_idle},
     {"connect: refused", ECONNREFUSED, connect_refused},
@@ -369,6 +379,8 @@ static const struct cause causes[] = {
     {"write: open for reading only", EBADF, write_read_only},
     {"write: open for reading only, at its position", EBADF, write_here_read_only},
     {"write: nobody reads the pipe", EPIPE, write_broken_pipe},
+    {"read: a pipe's writing end", EBADF, read_writing_end},
+    {"write: a pipe's reading end", EBADF, write_reading_end},
     {"fsync: no such descriptor", EBADF, fsync_bad},
     {"fsync: a pipe", EINVAL, fsync_pipe},
     {"fdatasync: no such descriptor", EBADF, fdatasync_bad},
@@ -543,6 +555,8 @@ int main(int argc, char **argv)
     proa_loop *loop;
 
     test_begin(argc, argv, "c04_one_path_for_errors");
+    if (test_has(PROA_FEATURE_DIRECT))
+        return check_skip("c04_one_path_for_errors", "it works on sockets by their numbers");
     test_misuse(); /* first: a child of a process with threads is a poorer one */
     loop = loop_open();
     for (size_t i = 0; i < ARRAY_SIZE(causes); i++)

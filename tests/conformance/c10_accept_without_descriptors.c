@@ -213,6 +213,8 @@ static void test_others_are_told(void)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "c10_accept_without_descriptors");
+    if (test_has(PROA_FEATURE_DIRECT))
+        return check_skip("c10_accept_without_descriptors", "it works on sockets by their numbers");
     for (int freeing = BY_PROA_CLOSE; freeing <= BY_LIMIT; freeing++) {
         test_all_get_in(freeing, false);
         test_all_get_in(freeing, true);

@@ -21,7 +21,7 @@ static void own_loop(void *argument)
     REQUIRE(write(own.far, "hello", 5) == 5);
     RUN_UNTIL(own.loop, own.pending.finals);
     REQUIRE(own.pending.value == 5);
-    proa_stat(own.loop, &work.op, PROA_CWD, "/", &own.status, slot_done);
+    proa_stat(own.loop, &work.op, PROA_CWD, "/", 0, STATX_BASIC_STATS, &own.status, slot_done);
     RUN_UNTIL(own.loop, work.finals);
     REQUIRE(work.value == 0);
     call_scene_close(&own);

@@ -8,6 +8,11 @@
 struct call_scene {
     proa_loop *loop;
     proa_buffer_pool *pool;
+    proa_relay_pool *relay_pool;
+    proa_splicing splicing;
+    proa_relaying relaying;
+    proa_datagram datagram;
+    proa_process process;
     proa_fd fd;
     int far;
     proa_address address;

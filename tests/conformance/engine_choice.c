@@ -102,8 +102,8 @@ static void test_options(void)
         proa_open(loop, &opened.op, PROA_CWD, "/", (proa_open_how){.flags = O_RDONLY}, slot_done);
         HOLDS(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);
         HOLDS(timer.value == 0 && opened.value >= 0);
-        proa_loop_close(loop);
         close_plain((int)opened.value);
+        proa_loop_close(loop);
     }
 }
 

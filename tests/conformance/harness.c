@@ -8,12 +8,17 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "kinds.h"
+#include "sim_calls.h"
+
 /* Far more than any case needs, also under sanitizers on a busy machine: it only tells hanging from working. */
 enum { LIMIT_S = 60 };
 
 static char current_test[64] = "?";
 static char current_case[160] = "start";
 static char engine_name[32];
+static char lane_name[32]; /* empty: the default */
+static uint32_t wishes;
 
 bool test_in_call;
 unsigned test_reentered;
@@ -60,34 +65,136 @@ static void limit_time(void)
     alarm(LIMIT_S);
 }
 
-static bool engine_report(const char *name, proa_engine_report *ret_report)
+static bool report_on(const char *name, int (*inspect)(size_t, proa_engine_report *), proa_engine_report *ret_report)
 {
-    for (size_t i = 0; proa_engine_inspect(i, ret_report); i++) {
+    for (size_t i = 0; inspect(i, ret_report); i++) {
         if (strcmp(ret_report->name, name) == 0)
             return true;
     }
     return false;
 }
 
-void test_begin(int argc, char **argv, const char *name)
+/* Whether what is wished for is there on this host. */
+static bool features_available(proa_feature_report *ret_report)
+{
+    proa_engine_report engine;
+
+    for (size_t i = 0; proa_engine_inspect(i, &engine); i++)
+        for (size_t j = 0; strcmp(engine.name, engine_name) == 0 && proa_engine_feature(i, j, ret_report); j++)
+            if (ret_report->feature & wishes && !ret_report->available)
+                return false;
+    return true;
+}
+
+static uint32_t feature_named(const char *name)
+{
+    static const char *const names[] = {
+#define FEATURE_WORD(name, word, meaning) word,
+        PROA_FEATURES(FEATURE_WORD)
+#undef FEATURE_WORD
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(names[i], name) == 0)
+            return UINT32_C(1) << i;
+    }
+    fprintf(stderr, "%s: no feature is called \"%s\"\n", current_test, name);
+    exit(1);
+}
+
+/* "uring+sqpoll": the engine, then what is wished of it. */
+static void take_features(char *argument)
+{
+    char *word = strchr(argument, '+');
+
+    if (word)
+        *word++ = '\0';
+    for (char *end; word; word = end) {
+        end = strchr(word, '+');
+        if (end)
+            *end++ = '\0';
+        wishes |= feature_named(word);
+    }
+}
+
+/* "epoll:libaio": the engine, then its file lane. */
+static void take_lane(char *argument)
+{
+    char *word = strchr(argument, ':');
+
+    if (!word)
+        return;
+    *word++ = '\0';
+    snprintf(lane_name, sizeof(lane_name), "%s", word);
+}
+
+static void need_lane(void)
 {
     proa_engine_report report;
 
+    if (!lane_name[0])
+        return;
+    if (!report_on(lane_name, proa_file_lane_inspect, &report)) {
+        fprintf(stderr, "%s: no file lane is called \"%s\"\n", current_test, lane_name);
+        exit(1);
+    }
+    if (!report.available)
+        exit(check_skip(current_test, report.reason));
+}
+
+/* What a machine has no counterpart of. */
+static const struct {
+    const char *test, *reason;
+} not_simulated[] = {
+    {"t_few_descriptors", "its clients are a process of their own"},
+    {"t_flood", "its sender is a process of its own"},
+    {"t_interrupted", "no signal interrupts a call of a machine"},
+    {"t_shared_listener", "its servers are processes"},
+    {"t_signals", "no signal of a machine is blocked, queued or handled"},
+};
+
+/* What is said of engines holds outside of machines, where this one is an engine by its name alone. */
+static const char not_inside[] = "engine_choice";
+
+static void begin_on_machine(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(not_simulated); i++)
+        if (strcmp(not_simulated[i].test, current_test) == 0)
+            exit(check_skip(current_test, not_simulated[i].reason));
+    if (strcmp(not_inside, current_test) != 0)
+        sim_begin();
+}
+
+void test_begin(int argc, char **argv, const char *name)
+{
+    proa_engine_report report;
+    proa_feature_report feature;
+
     if (argc != 2) {
-        fprintf(stderr, "usage: %s ENGINE\n", argv[0]);
+        fprintf(stderr, "usage: %s ENGINE[:LANE | +FEATURE...]\n", argv[0]);
         exit(2);
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(current_test, sizeof(current_test), "%s", name);
     snprintf(engine_name, sizeof(engine_name), "%s", argv[1]);
+    take_lane(engine_name);
+    take_features(engine_name);
     unsetenv("PROA_ENGINE");
+    unsetenv("PROA_FILE_LANE");
+    unsetenv("PROA_FEATURES");
     limit_time();
-    if (!engine_report(engine_name, &report)) {
+    if (!report_on(engine_name, proa_engine_inspect, &report)) {
         fprintf(stderr, "%s: no engine is called \"%s\"\n", name, engine_name);
         exit(1);
     }
     if (!report.available)
         exit(check_skip(name, report.reason));
+    if (!features_available(&feature))
+        exit(check_skip(name, feature.reason));
+    need_lane();
+    if (test_simulated())
+        begin_on_machine();
+    kinds_begin();
 }
 
 void test_case(const char *format, ...)
@@ -112,6 +219,23 @@ const char *test_engine(void)
     return engine_name;
 }
 
+bool test_lane(const char *name)
+{
+    bool native = strcmp(engine_name, "uring") == 0 || strcmp(engine_name, "threads") == 0;
+
+    return strcmp(native ? "" : lane_name[0] ? lane_name : "pool", name) == 0;
+}
+
+bool test_simulated(void)
+{
+    return strcmp(engine_name, "sim") == 0;
+}
+
+bool test_has(uint32_t features)
+{
+    return wishes & features;
+}
+
 /* Loops and slots. */
 
 proa_loop *loop_open_with(proa_loop_options options)
@@ -120,12 +244,16 @@ proa_loop *loop_open_with(proa_loop_options options)
     int result;
 
     options.engine = engine_name;
+    options.features |= wishes;
+    if (!options.file_lane && lane_name[0])
+        options.file_lane = lane_name;
     result = proa_loop_open(&loop, &options);
     if (result < 0) {
         fprintf(stderr, "%s: a loop on %s: %s\n", current_test, engine_name, strerror(-result));
         exit(1);
     }
     REQUIRE(strcmp(proa_loop_engine(loop), engine_name) == 0);
+    REQUIRE((proa_loop_features(loop) & wishes) == wishes);
     return loop;
 }
 
@@ -202,7 +330,7 @@ proa_fd listen_on(proa_loop *loop, enum family family, int backlog, proa_address
     RUN_UNTIL(loop, slot.finals);
     REQUIRE(slot.value >= 0);
     if (ret_bound)
-        REQUIRE(proa_local_address(proa_fd_of((int)slot.value), ret_bound) == 0);
+        REQUIRE(proa_local_address(NULL, proa_fd_of((int)slot.value), ret_bound) == 0);
     return proa_fd_of((int)slot.value);
 }
 
@@ -236,6 +364,8 @@ void pair_open(proa_loop *loop, enum family family, proa_fd *ret_near, int *ret_
     proa_address bound;
     proa_fd listener = listen_on(loop, family, 16, &bound);
 
+    if (test_has(PROA_FEATURE_DIRECT)) /* what cannot be set later is inherited */
+        set_size(listener.handle, SO_SNDBUF, 16384);
     *ret_far = far_connect(&bound);
     *ret_near = accept_one(loop, listener);
     close_now(loop, listener);
@@ -255,6 +385,46 @@ void pair_open_inside(proa_loop *loop, enum family family, proa_fd *ret_near, pr
     close_now(loop, listener);
 }
 
+static proa_fd datagrams_open(proa_loop *loop, const proa_address *local, const proa_address *peer, unsigned flags)
+{
+    struct slot slot = {0};
+
+    proa_datagram_open(loop, &slot.op, local, peer, flags, slot_done);
+    RUN_UNTIL(loop, slot.finals);
+    REQUIRE(slot.value >= 0);
+    return proa_fd_of((int)slot.value);
+}
+
+proa_fd datagrams_on(proa_loop *loop, const char *local, unsigned flags, proa_address *ret_bound)
+{
+    proa_address address;
+    proa_fd fd;
+
+    REQUIRE(proa_address_parse(local, &address) == 0);
+    fd = datagrams_open(loop, &address, NULL, flags);
+    if (ret_bound)
+        REQUIRE(proa_local_address(loop, fd, ret_bound) == 0);
+    return fd;
+}
+
+proa_fd datagrams_to(proa_loop *loop, const proa_address *peer)
+{
+    return datagrams_open(loop, NULL, peer, 0);
+}
+
+int far_datagrams(const char *local, proa_address *ret_bound)
+{
+    proa_address address;
+    int fd;
+
+    REQUIRE(proa_address_parse(local, &address) == 0);
+    fd = socket(address.as.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    REQUIRE(fd >= 0);
+    REQUIRE(bind(fd, &address.as.any, address.size) == 0);
+    REQUIRE(proa_local_address(NULL, proa_fd_of(fd), ret_bound) == 0);
+    return fd;
+}
+
 void close_now(proa_loop *loop, proa_fd fd)
 {
     struct slot slot = {0};
@@ -266,6 +436,8 @@ void close_now(proa_loop *loop, proa_fd fd)
 
 void close_plain(int fd)
 {
+    if (fd >= PROA_DIRECT_BASE)
+        return;
     REQUIRE(close(fd) == 0);
 }
 
@@ -292,6 +464,8 @@ void fds_close(proa_loop *loop)
 
 void set_size(int fd, int option, int size)
 {
+    if (test_has(PROA_FEATURE_DIRECT) && (fd < 0 || fd >= PROA_DIRECT_BASE))
+        return;
     REQUIRE(setsockopt(fd, SOL_SOCKET, option, &size, sizeof(size)) == 0);
 }
 
@@ -317,9 +491,15 @@ size_t far_drain(int fd)
     return total;
 }
 
-bool far_ended(int fd)
+bool far_wait(int fd)
 {
     struct pollfd entry = {.fd = fd, .events = POLLIN};
+
+    return poll(&entry, 1, 5000) == 1;
+}
+
+bool far_ended(int fd)
+{
     char data[4096];
 
     for (;;) {
@@ -327,7 +507,7 @@ bool far_ended(int fd)
 
         if (count == 0 || (count < 0 && errno == ECONNRESET))
             return true;
-        if (count < 0 && poll(&entry, 1, 5000) == 0)
+        if (count < 0 && !far_wait(fd))
             return false;
     }
 }
@@ -346,7 +526,7 @@ int full_listener(proa_address *ret_address, int *ret_filler)
     REQUIRE(fd >= 0);
     REQUIRE(bind(fd, &address.as.any, address.size) == 0);
     REQUIRE(listen(fd, 0) == 0);
-    REQUIRE(proa_local_address(proa_fd_of(fd), ret_address) == 0);
+    REQUIRE(proa_local_address(NULL, proa_fd_of(fd), ret_address) == 0);
     *ret_filler = far_connect(ret_address);
     return fd;
 }
@@ -439,9 +619,13 @@ bool pattern_holds(const void *data, size_t size, uint64_t offset)
 
 int fd_count(void)
 {
-    DIR *folder = opendir("/proc/self/fd");
-    int count = -3; /* "." and ".." and the folder's own */
+    int count = sim_fd_count();
+    DIR *folder;
 
+    if (count >= 0)
+        return count;
+    folder = opendir("/proc/self/fd");
+    count = -3; /* "." and ".." and the folder's own */
     REQUIRE(folder != NULL);
     while (readdir(folder))
         count++;
@@ -482,13 +666,17 @@ uint64_t cpu_process_ns(void)
 
 uint64_t clock_ns(void)
 {
-    return time_of(CLOCK_MONOTONIC);
+    uint64_t simulated_ns = sim_now_ns();
+
+    return simulated_ns ? simulated_ns : time_of(CLOCK_MONOTONIC);
 }
 
 void sleep_ms(unsigned ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
+    if (sim_sleep_until(clock_ns() + ms * MS))
+        return;
     while (nanosleep(&time, &time) < 0 && errno == EINTR)
         continue;
 }
@@ -517,6 +705,7 @@ static _Noreturn void child_body(int output, void (*function)(void *), void *arg
 
     setrlimit(RLIMIT_CORE, &none);
     dup2(output, 2);
+    sim_step_in();
     limit_time();
     function(argument);
     _exit(0);
@@ -542,6 +731,7 @@ void child_run(void (*function)(void *), void *argument, struct child_report *re
 
     fflush(NULL);
     temp_path("before the fork"); /* so that the folder is the parent's to remove */
+    sim_step_out();
     REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
     pid = fork();
     REQUIRE(pid >= 0);
@@ -550,6 +740,7 @@ void child_run(void (*function)(void *), void *argument, struct child_report *re
     close(ends[1]);
     read_text(ends[0], ret_report->text, sizeof(ret_report->text));
     close(ends[0]);
+    sim_step_in();
     while (waitpid(pid, &ret_report->status, 0) < 0)
         REQUIRE(errno == EINTR);
 }

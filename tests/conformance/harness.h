@@ -1,5 +1,5 @@
-/* What all conformance tests share. A test is `name ENGINE`: it opens loops on that engine and exits with 77 where the
- * engine is not available. Trouble while a test sets its stage is fatal; what the test is about goes through CHECK. */
+/* What all conformance tests share. A test is `name ENGINE`, `name ENGINE+FEATURE` or `name ENGINE:LANE`: it opens loops on
+ * that engine, with that feature or file lane, and exits with 77 where they are not available. Trouble while a test sets its stage is fatal; what the test is about goes through CHECK. */
 #ifndef TESTS_CONFORMANCE_HARNESS_H
 #define TESTS_CONFORMANCE_HARNESS_H
 
@@ -29,7 +29,11 @@ void test_begin(int argc, char **argv, const char *name);
 void test_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *test_case_name(void);
 const char *test_engine(void);
-bool test_slow(void); /* under a sanitizer: do less of what is only more of the same */
+bool test_lane(
+    const char *name);     /* the loops have that file lane, by default "pool", or "" where the engine needs none */
+bool test_simulated(void); /* the loops are on a machine, whose calls the test's own are, and where time is virtual */
+bool test_has(uint32_t features); /* the test runs with one of them, PROA_FEATURE_... */
+bool test_slow(void);             /* under a sanitizer: do less of what is only more of the same */
 _Noreturn void test_fatal(const char *file, int line, const char *what);
 
 #define REQUIRE(cond) ((cond) ? (void)0 : test_fatal(__FILE__, __LINE__, #cond))
@@ -86,13 +90,17 @@ proa_fd listen_on(proa_loop *loop, enum family family, int backlog, proa_address
 int far_connect(const proa_address *address);
 void pair_open(proa_loop *loop, enum family family, proa_fd *ret_near, int *ret_far);
 void pair_open_inside(proa_loop *loop, enum family family, proa_fd *ret_near, proa_fd *ret_far);
+proa_fd datagrams_on(proa_loop *loop, const char *local, unsigned flags, proa_address *ret_bound);
+proa_fd datagrams_to(proa_loop *loop, const proa_address *peer);
+int far_datagrams(const char *local, proa_address *ret_bound);
 void close_now(proa_loop *loop, proa_fd fd);
-void close_plain(int fd);
+void close_plain(int fd);        /* a direct one ended with its loop */
 void fd_keep(int fd);            /* for fds_close(): what an op made is proa_close()'s while its loop is open */
 void fds_close(proa_loop *loop); /* null once the loop is closed */
-void set_size(int fd, int option, int size); /* SO_SNDBUF, SO_RCVBUF */
+void set_size(int fd, int option, int size); /* SO_SNDBUF, SO_RCVBUF; a direct one has a small SO_SNDBUF anyway */
 size_t far_fill(int fd);                     /* writes until it would block */
 size_t far_drain(int fd);                    /* reads until it would block or ends */
+bool far_wait(int fd);                       /* until there is something to read */
 bool far_ended(int fd);                      /* end of stream, or reset; waits for it */
 bool fd_is_open(int fd);
 
@@ -112,8 +120,10 @@ bool pattern_holds(const void *data, size_t size, uint64_t offset);
 int fd_count(void);
 size_t map_count(void);
 uint64_t heap_calls(void); /* malloc, calloc, realloc and friends, so far, of all threads */
-int64_t heap_live(void);   /* blocks not freed */
-uint64_t cpu_ns(void);     /* of this thread */
+int64_t heap_live(void);   /* blocks not freed; 0 on a machine, whose files and connections are blocks, too */
+bool heap_is_back_at(int64_t blocks); /* of heap_live(); engine `threads` is not asked for a balance */
+void heap_ignore(bool ignore);        /* what this thread allocates from now on */
+uint64_t cpu_ns(void);                /* of this thread */
 uint64_t cpu_process_ns(void);
 uint64_t clock_ns(void);
 void sleep_ms(unsigned ms);

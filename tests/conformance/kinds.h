@@ -8,19 +8,22 @@
 #include <semaphore.h>
 
 enum trait {
-    WAITS = 1 << 0,     /* stays in flight until provoked */
-    REPEATS = 1 << 1,   /* completes with PROA_MORE; ends by cancel */
-    GIVES_FD = 1 << 2,  /* a result is a new descriptor */
-    ON_FD = 1 << 3,     /* pending on stage.fd: closing that ends it */
-    CLOSES = 1 << 4,    /* success closes stage.fd */
-    STEADFAST = 1 << 5, /* a post: nothing ends it early */
-    SLOW = 1 << 6,      /* the kernel takes a second to be provoked */
-    STREAMS = 1 << 7,   /* sends: partial progress shows in proa_sent() */
-    AT_EASE = 1 << 8,   /* a relaxed send: success alone wakes no sleeping loop */
-    FILES = 1 << 9,     /* a file op: may be on a thread of the pool, beyond taking back */
+    WAITS = 1 << 0,      /* stays in flight until provoked */
+    REPEATS = 1 << 1,    /* completes with PROA_MORE; ends by cancel */
+    GIVES_FD = 1 << 2,   /* a result is a new descriptor */
+    ON_FD = 1 << 3,      /* pending on stage.fd: closing that ends it */
+    CLOSES = 1 << 4,     /* success closes stage.fd */
+    STEADFAST = 1 << 5,  /* a post: nothing ends it early */
+    SLOW = 1 << 6,       /* the kernel takes a second to be provoked */
+    STREAMS = 1 << 7,    /* sends: partial progress shows in proa_sent() */
+    AT_EASE = 1 << 8,    /* a relaxed send: success alone wakes no sleeping loop */
+    FILES = 1 << 9,      /* a file op: may be on a thread of the pool, beyond taking back */
+    DATAGRAMS = 1 << 10, /* the other end hears of no end */
+    MADE = 1 << 11,      /* of other ops: it cannot be linked */
+    REAL = 1 << 12,      /* no machine has it */
 };
 
-enum { BLOCKERS_MAX = 8, STUCK_SIZE = 4 << 20 };
+enum { KINDS_MAX = 96, BLOCKERS_MAX = 8, STUCK_SIZE = 4 << 20 };
 
 struct stage {
     const struct kind *kind;
@@ -31,7 +34,15 @@ struct stage {
     int more[2]; /* further descriptors to close at the end, or -1 */
     proa_address address;
     proa_buffer_pool *pool;
+    proa_datagram datagram;
+    proa_splicing splicing;
+    proa_relaying relaying;
+    proa_relay_pool *relay_pool;
+    proa_fd other;        /* a second one that the op is on, made by an op */
+    proa_process process; /* a child that the test takes the end of, where no op has; id 0: none */
     const char *path;
+    char here[128], there[128]; /* a file, and a name that is free */
+    struct iovec pieces[2];
     struct statx status;
     char *data;
     size_t size;
@@ -53,7 +64,8 @@ struct kind {
 };
 
 extern const struct kind kinds[];
-extern const size_t kind_count;
+extern size_t kind_count; /* of those that the engine under test has */
+void kinds_begin(void);
 const struct kind *kind_named(const char *name);
 
 void stage_set(struct stage *stage, const struct kind *kind, proa_loop *loop);

@@ -41,7 +41,7 @@ static void test_ops(void)
     for (size_t i = 0; i < kind_count; i++) {
         proa_meters after;
 
-        if (kinds[i].traits & SLOW || !strcmp(kinds[i].name, "timer_repeat, far"))
+        if (kinds[i].traits & (SLOW | MADE) || !strcmp(kinds[i].name, "timer_repeat, far"))
             continue;
         begin(kinds[i].name, kinds[i].name);
         stage_start(&stage);
@@ -145,7 +145,13 @@ static void test_gathered(void)
     HOLDS(after.sends_gathered - before.sends_gathered >= 1 && after.sends_gathered - before.sends_gathered <= 4);
 }
 
-/* O(1) watching: a thousand idle descriptors are not looked at when one of them is ready. */
+/* Without O(1) watching: what the first two generations of readiness cost. */
+static bool looks_at_all(void)
+{
+    return strcmp(test_engine(), "poll") == 0 || strcmp(test_engine(), "select") == 0;
+}
+
+/* O(1) watching: hundreds of idle descriptors are not looked at when one of them is ready. */
 static void test_scanned(void)
 {
     enum { COUNT = 500 };
@@ -154,6 +160,7 @@ static void test_scanned(void)
     static char data[COUNT][8];
     static int ends[COUNT][2];
     proa_meters start;
+    uint64_t scanned;
 
     test_case("descriptors scanned");
     memset(slots, 0, sizeof(slots));
@@ -167,7 +174,8 @@ static void test_scanned(void)
         REQUIRE(write(ends[i][1], "x", 1) == 1);
         RUN_UNTIL(loop, slots[i].finals);
     }
-    HOLDS(proa_loop_meters(loop).descriptors_scanned - start.descriptors_scanned <= 100);
+    scanned = proa_loop_meters(loop).descriptors_scanned - start.descriptors_scanned;
+    HOLDS(looks_at_all() ? scanned >= 10 * COUNT : scanned <= 100);
     proa_loop_close(loop);
     for (size_t i = 0; i < COUNT; i++) {
         close_plain(ends[i][0]);

@@ -2,6 +2,8 @@
  * if nothing else ever happens, an error comes at once, order holds, and nobody who waits behind it is held up. */
 #include "kinds.h"
 
+#include <poll.h>
+
 static struct slot slots[64];
 static proa_loop *loop;
 static proa_fd near;
@@ -55,6 +57,22 @@ static void test_many_alone(void)
     scene_close();
 }
 
+/* Engine `threads` and SQPOLL hand their sends over: they go out soon after the turn, and are known to have just after that. */
+static bool hands_over(void)
+{
+    return strcmp(test_engine(), "threads") == 0 || test_has(PROA_FEATURE_SQPOLL);
+}
+
+static bool went_out(size_t size)
+{
+    struct pollfd entry = {.fd = far, .events = POLLIN};
+    size_t total = far_drain(far);
+
+    while (hands_over() && total < size && poll(&entry, 1, 5000) > 0)
+        total += far_drain(far);
+    return total == size;
+}
+
 /* Delivered with the next completion that wakes the loop, and in order of the stream. */
 static void test_with_the_next(void)
 {
@@ -70,9 +88,11 @@ static void test_with_the_next(void)
         proa_recv(loop, &receive.op, near, answer, sizeof(answer), slot_done);
         proa_send_relaxed(loop, &sent->op, near, "ping", 4, slot_done);
         proa_loop_run(loop, PROA_NO_WAIT);
-        REQUIRE(far_drain(far) == 4);
+        REQUIRE(went_out(4));
         REQUIRE(write(far, "pong", 4) == 4);
         RUN_UNTIL(loop, receive.finals > i);
+        if (hands_over())
+            RUN_UNTIL(loop, sent->finals);
         proa_loop_run(loop, PROA_NO_WAIT);
         REQUIRE(sent->finals == 1 && sent->value == 4);
     }
@@ -92,7 +112,7 @@ static void test_goes_out(void)
     proa_timer(loop, &timer.op, clock_ns() + 3600 * PROA_SECOND_NS, slot_done);
     relax(0, 10);
     proa_loop_run(loop, PROA_NO_WAIT);
-    HOLDS(far_drain(far) == 10);
+    HOLDS(went_out(10));
     scene_close();
     HOLDS(timer.finals == 1 && receive.finals == 1 && slots[0].finals == 1 && slots[0].value == 10);
 }
@@ -122,12 +142,14 @@ static void test_late_error_wakes(void)
 {
     static char bulk[STUCK_SIZE];
     struct slot timer = {0};
+    char first;
 
     test_case("a late error wakes the loop");
     scene_open(UNIX);
     proa_timer(loop, &timer.op, clock_ns() + 3600 * PROA_SECOND_NS, slot_done);
     proa_send_relaxed(loop, &slots[0].op, near, bulk, sizeof(bulk), slot_done);
-    loop_run_for(loop, 2 * MS);
+    while (recv(far, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
+        loop_run_for(loop, 2 * MS);
     HOLDS(slots[0].finals == 0);
     REQUIRE(shutdown(far, SHUT_RDWR) == 0);
     RUN_UNTIL(loop, slots[0].finals);
@@ -206,7 +228,7 @@ static void test_cancel(bool deadline, bool settle)
     relax(0, 10);
     if (settle) {
         proa_loop_run(loop, PROA_NO_WAIT);
-        HOLDS(far_drain(far) == 10);
+        HOLDS(went_out(10));
     }
     if (deadline && proa_in_flight(&slots[0].op))
         proa_set_deadline(&slots[0].op, clock_ns() + MS);
@@ -267,6 +289,8 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < 4; i++)
         test_cancel(i & 1, i & 2);
-    test_saves_wake_ups();
+    /* With SQPOLL a wake-up costs no system call; a thread's result always wakes the loop. */
+    if (!test_has(PROA_FEATURE_SQPOLL) && strcmp(test_engine(), "threads") != 0)
+        test_saves_wake_ups();
     return check_done("relaxed_sends");
 }

@@ -13,7 +13,7 @@ static void plain_pair(enum family family, proa_fd *ret_near, int *ret_far)
     int listener = socket(bound.as.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     REQUIRE(bind(listener, &bound.as.any, bound.size) == 0 && listen(listener, 4) == 0);
-    REQUIRE(proa_local_address(proa_fd_of(listener), &bound) == 0);
+    REQUIRE(proa_local_address(NULL, proa_fd_of(listener), &bound) == 0);
     *ret_far = far_connect(&bound);
     *ret_near = proa_fd_of(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
     REQUIRE(ret_near->handle >= 0);
@@ -168,15 +168,64 @@ static void test_two_numbers(void)
     close_plain(far);
 }
 
+static void expect_rest(void)
+{
+    uint64_t wake_ups = proa_loop_meters(loop).wake_ups;
+
+    loop_run_for(loop, 20 * MS);
+    HOLDS(proa_loop_meters(loop).wake_ups - wake_ups <= 4);
+}
+
+/* What is still watched under a number that was closed, or is another's by now, is not reported for ever. */
+static void test_rests(void)
+{
+    struct slot listening = {0}, accepted = {0};
+    proa_address bound = address_any(TCP);
+    proa_fd near;
+    int far, hole, talker;
+
+    test_case("closed behind, and the loop rests");
+    plain_pair(TCP, &near, &far);
+    echo_once(near, far, "echo");
+    close_plain(near.handle);
+    expect_rest();
+    close_plain(far);
+
+    test_case("closed behind, a listener takes the number, and the loop rests");
+    plain_pair(TCP, &near, &far);
+    echo_once(near, far, "echo");
+    while ((hole = fcntl(2, F_DUPFD_CLOEXEC, 0)) < near.handle)
+        fd_keep(hole);
+    close_plain(hole);
+    close_plain(near.handle);
+    proa_listen(loop, &listening.op, &bound, 4, 0, slot_done);
+    RUN_UNTIL(loop, listening.finals);
+    REQUIRE(listening.value == near.handle);
+    REQUIRE(proa_local_address(NULL, near, &bound) == 0);
+    talker = far_connect(&bound);
+    expect_rest();
+    proa_accept(loop, &accepted.op, near, slot_done);
+    RUN_UNTIL(loop, accepted.finals);
+    REQUIRE(accepted.value >= 0);
+    close_now(loop, proa_fd_of((int)accepted.value));
+    close_now(loop, near);
+    fds_close(NULL);
+    close_plain(far);
+    close_plain(talker);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "t_descriptor_closed_behind");
+    if (test_has(PROA_FEATURE_DIRECT))
+        return check_skip("t_descriptor_closed_behind", "it works on sockets by their numbers");
     loop = loop_open();
     test_same_number(false);
     test_same_number(true);
     test_other_kinds();
     test_shared_listener();
     test_two_numbers();
+    test_rests();
     proa_loop_close(loop);
     return check_done("t_descriptor_closed_behind");
 }

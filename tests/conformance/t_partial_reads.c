@@ -2,6 +2,8 @@
  * socket is the next one's; what came while nobody asked is there for who asks later; and so is the end of stream. */
 #include "harness.h"
 
+enum { STUCK = 4 << 20 };
+
 static proa_loop *loop;
 
 /* A receive for one byte at a time, and never a new packet to announce the rest. */
@@ -133,6 +135,84 @@ static void test_changing_ways(void)
     close_plain(far);
 }
 
+/* Data and the end of stream in one report: a short count is not the last to be had. */
+static void test_end_with_data(enum family family)
+{
+    struct slot slot = {0};
+    char data[64];
+    proa_fd near;
+    int far;
+
+    test_case("the end comes with the data, %s", family == TCP ? "TCP" : "Unix");
+    pair_open(loop, family, &near, &far);
+    proa_recv(loop, &slot.op, near, data, sizeof(data), slot_done);
+    proa_loop_run(loop, PROA_NO_WAIT);
+    REQUIRE(write(far, "last", 4) == 4 && shutdown(far, SHUT_WR) == 0);
+    sleep_ms(5);
+    RUN_UNTIL(loop, slot.finals == 1);
+    HOLDS(slot.value == 4);
+    proa_recv(loop, &slot.op, near, data, sizeof(data), slot_done);
+    RUN_UNTIL(loop, slot.finals == 2);
+    HOLDS(slot.value == 0);
+    close_now(loop, near);
+    close_plain(far);
+}
+
+/* A receive stops at urgent data (tcp(7)): what is behind it was announced before. */
+static void test_urgent(void)
+{
+    struct slot slot = {0};
+    char data[64];
+    proa_fd near;
+    size_t got = 0;
+    int far;
+
+    test_case("urgent data between");
+    pair_open(loop, TCP, &near, &far);
+    proa_recv(loop, &slot.op, near, data, sizeof(data), slot_done);
+    proa_loop_run(loop, PROA_NO_WAIT);
+    REQUIRE(write(far, "before", 6) == 6 && send(far, "!", 1, MSG_OOB) == 1 && write(far, "behind", 6) == 6);
+    sleep_ms(5);
+    RUN_UNTIL(loop, slot.finals == 1);
+    for (got = (size_t)slot.value; got < 12; got += (size_t)slot.value) {
+        unsigned before = slot.finals;
+
+        proa_recv(loop, &slot.op, near, data + got, sizeof(data) - got, slot_done);
+        RUN_UNTIL(loop, slot.finals > before);
+        REQUIRE(slot.value > 0);
+    }
+    HOLDS(got == 12 && memcmp(data, "beforebehind", 12) == 0);
+    close_now(loop, near);
+    close_plain(far);
+}
+
+/* A stream that was found full, by a count or by EAGAIN, has room again while nobody sends. */
+static void test_room_for_nobody(void)
+{
+    static char bulk[STUCK];
+    struct slot slots[2] = {0};
+    proa_fd near;
+    int far;
+
+    test_case("room that nobody waited for");
+    pair_open(loop, TCP, &near, &far);
+    set_size(near.handle, SO_SNDBUF, 16384);
+    for (unsigned i = 1; i <= 3; i++) {
+        proa_send(loop, &slots[0].op, near, bulk, sizeof(bulk), slot_done);
+        loop_run_for(loop, MS);
+        proa_cancel(&slots[0].op);
+        RUN_UNTIL(loop, slots[0].finals == i);
+        HOLDS(slots[0].value == -ECANCELED);
+        while (far_drain(far) > 0)
+            loop_run_for(loop, MS);
+        proa_send(loop, &slots[1].op, near, "more", 4, slot_done);
+        RUN_UNTIL(loop, slots[1].finals == i);
+        HOLDS(slots[1].value == 4);
+    }
+    close_now(loop, near);
+    close_plain(far);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "t_partial_reads");
@@ -145,6 +225,11 @@ int main(int argc, char **argv)
     test_two_ask(true, 20, 10);
     test_exact();
     test_changing_ways();
+    test_end_with_data(TCP);
+    test_end_with_data(UNIX);
+    if (!test_simulated()) /* which has no urgent data */
+        test_urgent();
+    test_room_for_nobody();
     proa_loop_close(loop);
     return check_done("t_partial_reads");
 }

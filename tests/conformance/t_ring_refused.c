@@ -25,7 +25,7 @@ static void refuse_by_filter(uint32_t first, uint32_t last, int error)
     REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
-static void expect_epoll(void)
+static void expect(const char *engine)
 {
     proa_loop_options options = {.engine = "uring"};
     proa_engine_report report;
@@ -41,7 +41,7 @@ static void expect_epoll(void)
     REQUIRE(fd_count() == before);
     REQUIRE(proa_loop_open(&loop, NULL) == 0);
     fprintf(stderr, "choice: %s\n", proa_loop_choice(loop));
-    REQUIRE(strcmp(proa_loop_engine(loop), "epoll") == 0);
+    REQUIRE(strcmp(proa_loop_engine(loop), engine) == 0);
     REQUIRE(strstr(proa_loop_choice(loop), "uring") != NULL);
     REQUIRE(strchr(proa_loop_choice(loop), '\n') == NULL);
     proa_timer(loop, &timer.op, 1, slot_done);
@@ -57,14 +57,23 @@ static void without_permission(void *argument)
 {
     (void)argument;
     refuse_by_filter(SYS_io_uring_setup, SYS_io_uring_register, EPERM);
-    expect_epoll();
+    expect("epoll");
+}
+
+/* Two generations back there is nothing left to refuse. */
+static void without_epoll_either(void *argument)
+{
+    (void)argument;
+    refuse_by_filter(SYS_io_uring_setup, SYS_io_uring_register, EPERM);
+    refuse_by_filter(SYS_epoll_create1, SYS_epoll_create1, EPERM);
+    expect("poll");
 }
 
 static void without_system_call(void *argument)
 {
     (void)argument;
     refuse_by_filter(SYS_io_uring_setup, SYS_io_uring_register, ENOSYS);
-    expect_epoll();
+    expect("epoll");
 }
 
 /* A filter that knows io_uring_setup alone lets none of it work; one that forgets it breaks it half-way. */
@@ -72,14 +81,14 @@ static void without_enter(void *argument)
 {
     (void)argument;
     refuse_by_filter(SYS_io_uring_enter, SYS_io_uring_enter, EPERM);
-    expect_epoll();
+    expect("epoll");
 }
 
 static void without_register(void *argument)
 {
     (void)argument;
     refuse_by_filter(SYS_io_uring_register, SYS_io_uring_register, EPERM);
-    expect_epoll();
+    expect("epoll");
 }
 
 /* The memory limit binds whoever lacks CAP_IPC_LOCK. */
@@ -92,7 +101,7 @@ static void without_memory(void *argument)
     if (geteuid() == 0)
         REQUIRE(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* changing identity hides /proc/self from itself */
-    expect_epoll();
+    expect("epoll");
 }
 
 /* Little memory: less of a queue, where that is enough, and still the engine that was forced. */
@@ -117,9 +126,10 @@ static const struct {
     const char *name;
     void (*run)(void *argument);
 } refusals[] = {
-    {"a filter answers EPERM", without_permission},  {"a filter answers ENOSYS", without_system_call},
-    {"a filter forbids enter alone", without_enter}, {"a filter forbids register alone", without_register},
-    {"no memory may be locked", without_memory},     {"little memory may be locked", with_little_memory},
+    {"a filter answers EPERM", without_permission},        {"a filter answers ENOSYS", without_system_call},
+    {"a filter forbids enter alone", without_enter},       {"a filter forbids register alone", without_register},
+    {"a filter forbids epoll, too", without_epoll_either}, {"no memory may be locked", without_memory},
+    {"little memory may be locked", with_little_memory},
 };
 
 int main(int argc, char **argv)

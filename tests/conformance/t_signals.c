@@ -3,6 +3,7 @@
 #include "harness.h"
 
 #include <pthread.h>
+#include <sys/wait.h>
 
 static unsigned handled;
 
@@ -68,6 +69,12 @@ static void test_before_the_turn(void)
     HOLDS(!is_blocked(SIGUSR1));
 }
 
+/* To this thread; with SQPOLL another one watches, and only what is sent to the process reaches it. */
+static int signal_thread(int number)
+{
+    return test_has(PROA_FEATURE_SQPOLL) ? kill(getpid(), number) : raise(number);
+}
+
 /* Who blocked it before has it blocked afterwards. */
 static void test_blocked_before(void)
 {
@@ -80,7 +87,7 @@ static void test_blocked_before(void)
     sigaddset(&mask, SIGUSR2);
     pthread_sigmask(SIG_BLOCK, &mask, NULL);
     proa_signal(loop, &slot.op, SIGUSR2, slot_done);
-    REQUIRE(raise(SIGUSR2) == 0);
+    REQUIRE(signal_thread(SIGUSR2) == 0);
     RUN_UNTIL(loop, slot.mores == 1);
     proa_cancel(&slot.op);
     RUN_UNTIL(loop, slot.finals);
@@ -144,10 +151,41 @@ static void test_queued(void)
     test_case("real-time signals");
     proa_signal(loop, &slot.op, SIGRTMIN + 1, slot_done);
     for (int i = 0; i < 50; i++)
-        REQUIRE(raise(SIGRTMIN + 1) == 0);
+        REQUIRE(signal_thread(SIGRTMIN + 1) == 0);
     RUN_UNTIL(loop, slot.mores == 50);
     loop_run_for(loop, MS);
     HOLDS(slot.mores == 50 && slot.finals == 0);
+    proa_loop_close(loop);
+}
+
+/* A child that was forked meanwhile keeps the op's descriptor open. What it would report is nobody's any more. */
+static void test_forked_meanwhile(void)
+{
+    proa_loop *loop = loop_open();
+    struct slot slot = {0};
+    sigset_t mask, before;
+    uint64_t wake_ups;
+    pid_t child;
+
+    test_case("a child keeps the descriptor");
+    proa_signal(loop, &slot.op, SIGUSR1, slot_done);
+    loop_run_for(loop, MS);
+    child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0)
+        for (;;)
+            pause();
+    proa_cancel(&slot.op);
+    RUN_UNTIL(loop, slot.finals);
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR1);
+    REQUIRE(pthread_sigmask(SIG_BLOCK, &mask, &before) == 0);
+    REQUIRE(kill(getpid(), SIGUSR1) == 0);
+    wake_ups = proa_loop_meters(loop).wake_ups;
+    loop_run_for(loop, 20 * MS);
+    HOLDS(proa_loop_meters(loop).wake_ups - wake_ups <= 4);
+    REQUIRE(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+    REQUIRE(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
     proa_loop_close(loop);
 }
 
@@ -163,5 +201,6 @@ int main(int argc, char **argv)
     test_two_ops();
     test_several();
     test_queued();
+    test_forked_meanwhile();
     return check_done("t_signals");
 }

@@ -1,6 +1,6 @@
 /* Traps: epoll refuses regular files, which poll(2) calls always ready; a descriptor from elsewhere may be blocking;
- * its number may be past the limit that held when the loop was opened; a full Unix listener tells nobody that it has
- * room again. Each must work as on every other engine, and block nobody. */
+ * its number may be past the limit that held when the loop was opened, or past the one that holds now; a full Unix
+ * listener tells nobody that it has room again. Each must work as on every other engine, and block nobody. */
 #include "harness.h"
 
 #include <poll.h>
@@ -25,7 +25,7 @@ static void test_always_ready(const char *path, unsigned events)
 static void test_devices(void)
 {
     struct slot slots[3] = {0};
-    char data[100];
+    char data[100], written[100] = "";
     int null = open("/dev/null", O_RDWR | O_CLOEXEC), zero = open("/dev/zero", O_RDWR | O_CLOEXEC);
 
     test_case("/dev/null and /dev/zero");
@@ -34,12 +34,42 @@ static void test_devices(void)
     RUN_UNTIL(loop, slots[0].finals);
     HOLDS(slots[0].value == 0);
     proa_read(loop, &slots[1].op, proa_fd_of(zero), data, sizeof(data), PROA_POSITION, slot_done);
-    proa_write(loop, &slots[2].op, proa_fd_of(null), data, sizeof(data), PROA_POSITION, slot_done);
+    proa_write(loop, &slots[2].op, proa_fd_of(null), written, sizeof(written), PROA_POSITION, slot_done);
     RUN_UNTIL(loop, slots[1].finals && slots[2].finals);
     HOLDS(slots[1].value == sizeof(data) && data[0] == 0 && data[99] == 0);
     HOLDS(slots[2].value == sizeof(data));
     close_now(loop, proa_fd_of(null));
     close_now(loop, proa_fd_of(zero));
+}
+
+/* With a buffer in the pool, and without. */
+static void test_receive_from_a_file(void)
+{
+    struct slot slots[2] = {0}, holder = {0};
+    proa_buffer_pool *pool;
+    uint32_t buffer;
+    proa_fd near;
+    int far, fd = open(temp_path("regular"), O_RDONLY | O_CLOEXEC);
+
+    test_case("recv_many from a file");
+    REQUIRE(fd >= 0 && proa_buffer_pool_open(loop, 1, 64, &pool) == 0);
+    pair_open(loop, TCP, &near, &far);
+    proa_recv_many(loop, &slots[0].op, proa_fd_of(fd), pool, slot_done);
+    RUN_UNTIL(loop, slots[0].finals);
+    HOLDS(slots[0].value == -ENOTSOCK);
+    proa_recv_many(loop, &holder.op, near, pool, slot_done);
+    REQUIRE(write(far, "x", 1) == 1);
+    RUN_UNTIL(loop, holder.mores);
+    buffer = holder.buffer;
+    proa_recv_many(loop, &slots[1].op, proa_fd_of(fd), pool, slot_done);
+    loop_run_for(loop, MS);
+    proa_buffer_return(pool, buffer);
+    RUN_UNTIL(loop, slots[1].finals);
+    HOLDS(slots[1].value == -ENOTSOCK);
+    close_now(loop, near);
+    close_plain(far);
+    close_now(loop, proa_fd_of(fd));
+    proa_buffer_pool_close(pool);
 }
 
 /* The file's own position moves with each, as with read(2) and write(2). */
@@ -105,7 +135,7 @@ static void test_blocking_sockets(enum family family)
     bound = address_any(family);
     listener = socket(bound.as.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     REQUIRE(bind(listener, &bound.as.any, bound.size) == 0 && listen(listener, 16) == 0);
-    REQUIRE(proa_local_address(proa_fd_of(listener), &bound) == 0);
+    REQUIRE(proa_local_address(NULL, proa_fd_of(listener), &bound) == 0);
     proa_accept(loop, &slots[0].op, proa_fd_of(listener), slot_done);
     ticks = tick.mores;
     RUN_UNTIL(loop, tick.mores > ticks + 3);
@@ -207,6 +237,43 @@ static void test_number_past_the_limit(void)
     proa_loop_close(small);
 }
 
+/* poll(2) refuses more descriptors than may be opened now, though they are open. */
+static void test_limit_below_what_is_watched(void)
+{
+    enum { PAIRS = 40 };
+    struct rlimit normal, low;
+    static struct slot slots[PAIRS];
+    static char data[PAIRS][8];
+    int ends[PAIRS][2];
+    proa_loop *own = loop_open();
+    uint64_t wake_ups;
+
+    test_case("a limit below what is watched");
+    for (size_t i = 0; i < PAIRS; i++) {
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends[i]) == 0);
+        proa_recv(own, &slots[i].op, proa_fd_of(ends[i][0]), data[i], sizeof(data[i]), slot_done);
+    }
+    loop_run_for(own, MS);
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &normal) == 0);
+    low = normal;
+    low.rlim_cur = 16;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
+    wake_ups = proa_loop_meters(own).wake_ups;
+    loop_run_for(own, 20 * MS);
+    HOLDS(proa_loop_meters(own).wake_ups - wake_ups <= 10);
+    for (size_t i = 0; i < PAIRS; i++) {
+        REQUIRE(write(ends[i][1], "hello", 5) == 5);
+        RUN_UNTIL(own, slots[i].finals);
+        HOLDS(slots[i].value == 5);
+    }
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &normal) == 0);
+    proa_loop_close(own);
+    for (size_t i = 0; i < PAIRS; i++) {
+        close_plain(ends[i][0]);
+        close_plain(ends[i][1]);
+    }
+}
+
 /* connect(2) to a Unix listener whose queue is full says EAGAIN, and nothing ever tells that there is room. */
 static void test_full_unix_listener(bool cancelled)
 {
@@ -247,13 +314,18 @@ static void test_full_unix_listener(bool cancelled)
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "t_unusual_descriptors");
+    if (test_has(PROA_FEATURE_DIRECT))
+        return check_skip("t_unusual_descriptors", "it works on sockets by their numbers");
     loop = loop_open();
     proa_timer_repeat(loop, &tick.op, 1, MS, slot_done);
     close_plain(temp_file("regular", "content", 7));
     test_always_ready(temp_path("regular"), POLLIN);
     test_always_ready(temp_path("regular"), POLLIN | POLLOUT);
-    test_always_ready("/dev/null", POLLIN);
-    test_devices();
+    if (!test_simulated()) { /* which has no devices */
+        test_always_ready("/dev/null", POLLIN);
+        test_devices();
+    }
+    test_receive_from_a_file();
     test_position();
     test_offset_on_a_pipe();
     test_blocking_sockets(TCP);
@@ -261,6 +333,7 @@ int main(int argc, char **argv)
     test_full_pipe(true);
     test_full_pipe(false);
     test_number_past_the_limit();
+    test_limit_below_what_is_watched();
     test_full_unix_listener(false);
     test_full_unix_listener(true);
     proa_loop_close(loop);
