@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 PROC = Path('/proc')
 TICK_NS = 1_000_000_000 // os.sysconf('SC_CLK_TCK')
@@ -115,29 +116,63 @@ def session_processes(session):
 
 @dataclass
 class Use:
-    """What the threads of some processes have used so far, by thread."""
-    cpu_ns: dict
-    waited_ns: dict    # ready to run while another ran
-    switches: dict
+    """What some processes have used so far."""
+    cpu_ns: dict       # by process
+    waited_ns: dict    # by thread: ready to run while another ran
+    switches: dict     # by thread
 
     def since(self, before):
-        return [sum(value - old.get(thread, 0) for thread, value in new.items())
+        return [sum(value - old.get(key, 0) for key, value in new.items())
                 for new, old in ((self.cpu_ns, before.cpu_ns), (self.waited_ns, before.waited_ns),
                                  (self.switches, before.switches))]
 
 
+def cpu_clock(process):
+    """The id of the clock that runs when any thread of that process does: clock_getcpuclockid(3), which Python lacks."""
+    return ~process << 3 | 2
+
+
 def use_of(processes):
-    """By schedstat, in nanoseconds; the times of /proc/PID/stat have ticks of 10 ms. Kernel workers of io_uring are
-    threads of their process and so are counted."""
+    """CPU time by the process's clock: in nanoseconds, threads that ended are in it, and what the kernel runs for
+    io_uring (iou-wrk-PID, and iou-sqp-PID with SQPOLL), for these are threads of the process."""
     use = Use({}, {}, {})
     for process in processes:
+        try:
+            use.cpu_ns[process] = time.clock_gettime_ns(cpu_clock(process))
+        except OSError:
+            continue  # it has just ended
         for task in (PROC / str(process) / 'task').glob('*'):
             stat, status = text_of(task / 'schedstat'), text_of(task / 'status')
             if not stat or not status:
                 continue
-            use.cpu_ns[task.name], use.waited_ns[task.name] = map(int, stat.split()[:2])
+            use.waited_ns[task.name] = int(stat.split()[1])
             use.switches[task.name] = sum(map(int, re.findall(r'ctxt_switches:\s*(\d+)', status)))
     return use
+
+
+def submission_pollers(process):
+    """The kernel threads that take ring entries (SQPOLL). They are threads of the process, and named after it."""
+    return [int(task.name) for task in (PROC / str(process) / 'task').glob('*')
+            if (text_of(task / 'comm') or '').startswith('iou-sqp-')]
+
+
+def watches_edges(process):
+    """Has an epoll that watches something edge-triggered (EPOLLET, bit 31), by proc(5), fdinfo."""
+    texts = (text_of(path) or '' for path in (PROC / str(process) / 'fdinfo').glob('*'))
+    return any(int(events, 16) >> 31 for text in texts for events in re.findall(r'^tfd:.*events:\s*(\w+)', text, re.M))
+
+
+def unaccepted(port):
+    """Connections that wait in the queue of the listener on this port of 127.0.0.1: its rx_queue, by proc(5)."""
+    with open(PROC / 'net' / 'tcp') as lines:
+        for line in lines:
+            _, local, _, state, queues = line.split()[:5]
+            if state == '0A' and local.endswith(f':{port:04X}'):
+                return int(queues.split(':')[1], 16)
+    return 0
+
+
+FEATURES = {'sqpoll': submission_pollers, 'edge': watches_edges}
 
 
 def busy_and_steal_ns():

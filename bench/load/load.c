@@ -11,7 +11,9 @@
  * plainly, the body by receives with MSG_TRUNC, which for TCP means "take it off the queue, do not copy it" (tcp(7)):
  * the client must not be what is measured.
  *
- * A phase (warm-up, measure) ends by a timer or by number, then waits until nothing is in flight.
+ * Of many files, each operation asks for the next. To have it cold, the client drops it from the page cache first.
+ *
+ * A phase (warm-up, measure) ends by a timer, by number or by a line on stdin, then waits until nothing is in flight.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -19,6 +21,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/tcp.h> /* glibc's <netinet/tcp.h> has an older struct tcp_info */
 #include <poll.h>
 #include <stdio.h>
@@ -36,7 +39,7 @@ enum {
     SCRATCH = 1 << 22,       /* most taken by one receive of a large body */
     PATTERNS = 4096,         /* echo messages start at any of so many places in the pattern */
     PER_SOURCE = 8192,       /* connections from one source address */
-    DRAIN_MS = 10000,        /* longest wait for what is in flight at the end of a phase */
+    DRAIN_MS = 60000,        /* longest wait for what is in flight at the end of a phase */
     SPIN_ENTER_NS = 1000000, /* at a fixed rate: enter the kernel at least so often */
 };
 
@@ -48,6 +51,7 @@ struct connection {
     uint32_t sent;    /* bytes accepted before a silent send failed */
     uint32_t got;     /* echo: bytes of this message that came back */
     uint32_t pattern; /* echo: where this message starts in the pattern */
+    uint32_t file;    /* HTTP: which is asked for */
     uint32_t awaited; /* HTTP: responses of this batch still to come */
     uint64_t started_ns;
     struct http_check check;
@@ -62,9 +66,11 @@ static struct connection *connections;
 static int *idle_fds;
 static unsigned *free_stack; /* fixed rate: connections without an operation */
 static unsigned free_count;
-static char *pattern; /* echo: PATTERNS + size bytes */
-static char *request; /* HTTP: `depth` requests */
+static char *pattern;  /* echo: PATTERNS + size bytes */
+static char *requests; /* HTTP: `depth` requests of one file, of all files one behind the other */
 static size_t request_size;
+static unsigned next_file;
+static int *file_fds; /* of those to be dropped */
 static char *scratch;
 
 static struct {
@@ -80,11 +86,12 @@ static bool is_large(void)
 
 /* ---- connections ---- */
 
-static int connect_one(unsigned index)
+static int connect_one(void)
 {
+    static unsigned index;
     /* 127.0.0.1, 127.0.1.1, 127.0.2.1, ...: a source address has 28,000 ports only. */
     struct sockaddr_in source = {.sin_family = AF_INET,
-                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (index / PER_SOURCE << 8))};
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (index++ / PER_SOURCE << 8))};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 
     if (fd < 0)
@@ -112,7 +119,7 @@ static void prime(int fd)
     size_t wanted = options->path ? 1 : (size_t)options->size, done = 0;
 
     if (options->path)
-        send_blocking(fd, request, request_size / (size_t)options->depth);
+        send_blocking(fd, requests, request_size / (size_t)options->depth);
     else
         send_blocking(fd, pattern, wanted);
     while (done < wanted) {
@@ -127,13 +134,15 @@ static void prime(int fd)
     }
 }
 
-static void open_idle(void)
+/* Until there are `count` of them. */
+static void open_idle(long count)
 {
-    idle_fds = calloc((size_t)options->idle + 1, sizeof(*idle_fds));
-    for (long i = 0; i < options->idle; i++) {
-        idle_fds[i] = connect_one((unsigned)(options->connections + i));
+    static long opened;
+
+    for (; opened < count; opened++) {
+        idle_fds[opened] = connect_one();
         if (options->prime)
-            prime(idle_fds[i]);
+            prime(idle_fds[opened]);
     }
 }
 
@@ -190,7 +199,15 @@ static void start_receive(unsigned index)
 static const char *message(const struct connection *connection, size_t *ret_size)
 {
     *ret_size = options->path ? request_size : (size_t)options->size;
-    return options->path ? request : pattern + connection->pattern;
+    return options->path ? requests + connection->file * request_size : pattern + connection->pattern;
+}
+
+static void choose_file(struct connection *connection)
+{
+    connection->file = next_file;
+    next_file = (next_file + 1) % (unsigned)options->files;
+    if (options->drop)
+        posix_fadvise(file_fds[connection->file], 0, 0, POSIX_FADV_DONTNEED);
 }
 
 static void start_operation(unsigned index, uint64_t started_ns)
@@ -205,6 +222,8 @@ static void start_operation(unsigned index, uint64_t started_ns)
     connection->sent = connection->got = 0;
     connection->awaited = (uint32_t)options->depth;
     connection->pattern = (connection->pattern + 61) % PATTERNS;
+    if (options->files)
+        choose_file(connection);
     data = message(connection, &size);
     ring_prep_send_quiet(sqe, connection->fd, data, size);
     set_data(sqe, SEND, index);
@@ -381,6 +400,15 @@ static void start_timer(uint64_t milliseconds)
     set_data(sqe, TIMER, phase.number);
 }
 
+static void stop_at_line(void)
+{
+    struct io_uring_sqe *sqe = ring_sqe(&ring);
+
+    phase.number++;
+    io_uring_prep_poll_add(sqe, STDIN_FILENO, POLLIN);
+    set_data(sqe, TIMER, phase.number);
+}
+
 static uint64_t intended_ns(uint64_t operation)
 {
     return phase.start_ns + (uint64_t)((double)operation * 1e9 / (double)options->rate);
@@ -454,7 +482,7 @@ static void drain(void)
         one_turn();
     for (long i = 0; phase.in_flight && i < options->connections; i++) {
         if (connections[i].busy)
-            fail_connection((unsigned)i, "no answer within 10 s");
+            fail_connection((unsigned)i, "no answer within 60 s");
     }
 }
 
@@ -465,7 +493,10 @@ static void run_phase(uint64_t milliseconds, uint64_t ops_max, bool measuring)
     phase.ops_max = ops_max;
     phase.launched = free_count = 0;
     phase.now_ns = phase.start_ns = now_ns();
-    start_timer(milliseconds);
+    if (measuring && options->until_line)
+        stop_at_line();
+    else
+        start_timer(milliseconds);
     for (long i = 0; i < options->connections; i++) {
         if (!connections[i].dead)
             next_operation((unsigned)i);
@@ -477,20 +508,47 @@ static void run_phase(uint64_t milliseconds, uint64_t ops_max, bool measuring)
 
 /* ---- set-up ---- */
 
+/* All of one size: numbers have leading zeros. */
+static void open_requests(void)
+{
+    static const char format[] =
+        "GET %s%s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: proa-load/1\r\nAccept: */*\r\n\r\n";
+    size_t count = options->files ? (size_t)options->files : 1;
+    size_t one = (size_t)snprintf(NULL, 0, format, options->path, options->files ? "0000" : "");
+    char number[16] = "", *at;
+
+    request_size = one * (size_t)options->depth;
+    requests = at = malloc(count * request_size + 1);
+    for (size_t file = 0; file < count; file++) {
+        if (options->files)
+            snprintf(number, sizeof(number), "%04u", (unsigned)file);
+        for (long i = 0; i < options->depth; i++)
+            at += sprintf(at, format, options->path, number);
+    }
+}
+
+static void open_files(void)
+{
+    char path[4096];
+
+    file_fds = calloc((size_t)options->files + 1, sizeof(*file_fds));
+    for (unsigned i = 0; i < options->files; i++) {
+        snprintf(path, sizeof(path), "%s%s%04u", options->drop, options->path, i);
+        file_fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+        if (file_fds[i] < 0)
+            load_fail(path, errno);
+    }
+}
+
 static void open_messages(void)
 {
-    static const char format[] = "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: proa-load/1\r\nAccept: */*\r\n\r\n";
-    size_t size = PATTERNS + (size_t)options->size, one;
+    size_t size = PATTERNS + (size_t)options->size;
 
     pattern = malloc(size);
     for (size_t i = 0; i < size; i++)
         pattern[i] = (char)((i * 2654435761u >> 13) ^ i);
-    if (!options->path)
-        return;
-    one = (size_t)snprintf(NULL, 0, format, options->path);
-    request = malloc(one * (size_t)options->depth + 1);
-    for (long i = 0; i < options->depth; i++)
-        request_size += (size_t)sprintf(request + request_size, format, options->path);
+    if (options->path)
+        open_requests();
 }
 
 /* Buffers for what one operation brings, few enough to stay in the cache. */
@@ -507,18 +565,22 @@ static void open_ring(void)
         load_fail("provided buffers", -code);
 }
 
+/* The idle ones lie between the active: a server that looks through what it watches finds these everywhere. */
 static void open_connections(void)
 {
     size_t count = (size_t)options->connections;
 
+    idle_fds = calloc((size_t)options->idle + 1, sizeof(*idle_fds));
     connections = calloc(count + 1, sizeof(*connections));
     free_stack = calloc(count + 1, sizeof(*free_stack));
     for (unsigned i = 0; i < count; i++) {
-        connections[i] = (struct connection){.fd = connect_one(i), .pattern = i % PATTERNS};
+        connections[i] = (struct connection){.fd = connect_one(), .pattern = i % PATTERNS};
         if (is_large())
             connections[i].head = malloc(HTTP_HEAD_MAX);
         start_receive(i);
+        open_idle(options->idle * (i + 1) / options->connections);
     }
+    open_idle(options->idle);
     io_uring_submit(&ring);
 }
 
@@ -541,6 +603,8 @@ static void measure(void)
         run_phase(options->ops ? 600000 : (uint64_t)options->duration_ms, (uint64_t)options->ops, true);
     result->end_ns = now_ns();
     result->cpu_ns = cpu_ns() - cpu_before;
+    if (options->until_line)
+        load_await_line();
     load_handshake(options, "end");
     result->segments_in = segments() - segments_before;
 }
@@ -551,9 +615,10 @@ void load_run(const struct options *run_options, struct result *run_result)
     result = run_result;
     scratch = mmap(NULL, SCRATCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     open_messages();
+    if (options->drop)
+        open_files();
     open_ring();
     open_connections();
-    open_idle();
     if (options->warmup_ms && options->connections)
         run_phase((uint64_t)options->warmup_ms, 0, false);
     measure();

@@ -11,6 +11,8 @@
 struct options {
     struct sockaddr_in server;
     const char *path; /* HTTP when set, else echo */
+    const char *drop; /* folder of the files: each is dropped from the page cache before it is asked for */
+    long files;       /* HTTP: the path is followed by a number below this, by turns; 0: it is one path */
     long connections; /* active ones */
     long idle;        /* connections that are open and silent */
     long prime;       /* 1: each idle connection does one operation first */
@@ -22,7 +24,8 @@ struct options {
     long copy;        /* 1: copy large bodies to user space instead of dropping them in the kernel */
     long ops;         /* measured operations, 0: by duration */
     long duration_ms, warmup_ms;
-    long handshake; /* 1: wait for a line on stdin before and after measuring */
+    long handshake;  /* 1: wait for a line on stdin before and after measuring */
+    long until_line; /* 1: measure until a line comes on stdin */
 };
 
 struct result {
@@ -33,7 +36,7 @@ struct result {
     const char *first_error;
 };
 
-enum { HTTP_HEAD_MAX = 4096 };
+enum { HTTP_HEAD_MAX = 4096, FILES_MAX = 10000 };
 
 /* Where a connection is in the stream of responses. */
 struct http_check {
@@ -55,6 +58,9 @@ _Noreturn void load_fail(const char *what, int error);
 
 /* Prints {"event": NAME} and waits for a line on stdin, when --handshake is given. */
 void load_handshake(const struct options *options, const char *name);
+
+/* Waits for a line on stdin; ends the program if there is none. */
+void load_await_line(void);
 
 uint64_t now_ns(void);
 

@@ -38,22 +38,28 @@ uint64_t now_ns(void)
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
-void load_handshake(const struct options *options, const char *name)
+void load_await_line(void)
 {
     char line[16];
 
-    if (!options->handshake)
-        return;
-    printf("{\"event\": \"%s\"}\n", name);
-    fflush(stdout);
     if (!fgets(line, sizeof(line), stdin))
         exit(1);
 }
 
+void load_handshake(const struct options *options, const char *name)
+{
+    if (!options->handshake)
+        return;
+    printf("{\"event\": \"%s\"}\n", name);
+    fflush(stdout);
+    load_await_line();
+}
+
 static _Noreturn void usage(const struct option_row *rows)
 {
-    fputs("usage: load --server ADDR:PORT [--path PATH] [OPTION N]...\n"
-          "  --path         HTTP GET of this path; without it: echo\n",
+    fputs("usage: load --server ADDR:PORT [--path PATH] [--drop DIRECTORY] [OPTION N]...\n"
+          "  --path         HTTP GET of this path; without it: echo\n"
+          "  --drop         drop each file of this folder, served as /, from the page cache before it is asked for\n",
           stderr);
     for (; rows->name; rows++)
         fprintf(stderr, "  %-14s %s (default %ld)\n", rows->name, rows->help, *rows->value);
@@ -96,6 +102,7 @@ static void parse(int argc, char **argv, struct options *options)
         {"--idle", &options->idle, "connections that are open and silent"},
         {"--prime", &options->prime, "1: each idle connection does one operation first"},
         {"--size", &options->size, "echo: bytes of a message"},
+        {"--files", &options->files, "HTTP: number of paths, each PATH and a number; 0: PATH alone"},
         {"--body", &options->body, "HTTP: bytes of the body expected"},
         {"--depth", &options->depth, "HTTP: requests in one send"},
         {"--rate", &options->rate, "operations per second; 0: the next when the last is done"},
@@ -105,6 +112,7 @@ static void parse(int argc, char **argv, struct options *options)
         {"--duration-ms", &options->duration_ms, "measured time"},
         {"--warmup-ms", &options->warmup_ms, "time before measuring"},
         {"--handshake", &options->handshake, "1: wait for a line on stdin before and after measuring"},
+        {"--until-line", &options->until_line, "1: measure until a line comes on stdin, whatever the duration"},
         {0},
     };
 
@@ -113,12 +121,16 @@ static void parse(int argc, char **argv, struct options *options)
             parse_server(options, argv[i + 1], rows);
         else if (!strcmp(argv[i], "--path"))
             options->path = argv[i + 1];
+        else if (!strcmp(argv[i], "--drop"))
+            options->drop = argv[i + 1];
         else
             parse_number(rows, argv[i], argv[i + 1]);
     }
     if (!options->server.sin_family || argc % 2 == 0 || options->depth < 1 || options->size < 1)
         usage(rows);
     if (options->depth > 1 && (!options->path || options->rate))
+        usage(rows);
+    if (options->files > FILES_MAX || (options->drop && (!options->path || !options->files)))
         usage(rows);
 }
 

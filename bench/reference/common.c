@@ -15,6 +15,8 @@
 
 enum { BACKLOG = 4096 };
 
+struct ref_meters ref_meters;
+
 void ref_fail(const char *what, int error)
 {
     fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(error));
@@ -82,6 +84,33 @@ static void end(int signal)
     _exit(0);
 }
 
+static char *append(char *end, const char *text)
+{
+    while (*text)
+        *end++ = *text++;
+    return end;
+}
+
+static char *append_number(char *end, uint64_t number)
+{
+    if (number >= 10)
+        end = append_number(end, number / 10);
+    *end++ = (char)('0' + number % 10);
+    return end;
+}
+
+/* By write() alone: a signal may come in the middle of printf(). */
+static void report(int signal)
+{
+    char line[128], *end = append(line, "meters wake_ups ");
+
+    (void)signal;
+    end = append(append_number(end, ref_meters.wake_ups), " descriptors_scanned ");
+    end = append(append_number(end, ref_meters.descriptors_scanned), "\n");
+    if (write(STDOUT_FILENO, line, (size_t)(end - line)) < 0)
+        _exit(1);
+}
+
 static struct sockaddr_in parse(const char *address)
 {
     struct sockaddr_in in = {.sin_family = AF_INET};
@@ -116,6 +145,7 @@ int ref_listen(const char *address, bool nonblocking)
         ref_fail("getsockname", errno);
     signal(SIGTERM, end);
     signal(SIGINT, end);
+    signal(SIGUSR1, report);
     signal(SIGPIPE, SIG_IGN);
     printf("listening %s:%d\n", inet_ntop(AF_INET, &in.sin_addr, text, sizeof(text)), ntohs(in.sin_port));
     fflush(stdout);

@@ -1,14 +1,16 @@
 /*
  * What the references share: options, the listening socket, the end by signal, and the constant HTTP answer.
+ * SIGUSR1 has a reference that counts its wake-ups print them, as `meters wake_ups N descriptors_scanned N`.
  *
  * A reference is a server with nothing in it but the cheapest correct way to do its one job. It is the limit that the
- * library is measured against, so everything here happens once at the start, except the two inline functions.
+ * library is measured against, so everything here happens once at the start, except the inline functions.
  */
 #ifndef BENCH_REFERENCE_COMMON_H
 #define BENCH_REFERENCE_COMMON_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 /* One whole-number option besides --listen and --exit-after; `help` says what it means. */
@@ -28,6 +30,18 @@ int ref_listen(const char *address, bool nonblocking);
 
 /* Raises the soft limit of descriptors to the hard one and returns it: no descriptor is ever that high. */
 size_t ref_descriptors(void);
+
+extern struct ref_meters {
+    uint64_t wake_ups, descriptors_scanned;
+} ref_meters;
+
+/* Counts a return of the call that waits, which looked at `scanned` descriptors, or reported so many; less than 0: it
+ * was interrupted. */
+static inline void ref_woken(long scanned)
+{
+    ref_meters.wake_ups++;
+    ref_meters.descriptors_scanned += scanned > 0 ? (uint64_t)scanned : 0;
+}
 
 /* Prints what failed with the text of `error` (positive errno) and ends the program with 1. */
 _Noreturn void ref_fail(const char *what, int error);
