@@ -58,7 +58,7 @@ struct uring {
     struct descriptor_queue moving; /* and those with a step of a file's send to be made */
     int wake_fd;
     int has_memory_table;
-    int lacks_zero_copy; /* found out with the first send of its kind */
+    int lacks_zero_copy; /* found out with the first send of its kind, or not to be used */
     int hurry;           /* somebody depends on a relaxed send: the next wait must not sleep over it */
     unsigned chained;    /* datagrams in chains, all of which complete within the next wait */
     uint32_t message_count;
@@ -1479,6 +1479,8 @@ static int open_ring(struct uring *self, char *ret_reason)
 {
     if (self->host->options->features & PROA_FEATURE_SQPOLL && open_mode(self, RING_THREAD, ret_reason) == 0) {
         self->host->features |= PROA_FEATURE_SQPOLL;
+        /* The kernel's thread cannot be killed before the memory is free, and keeps the sockets open meanwhile (6.18). */
+        self->lacks_zero_copy = 1;
         return 0;
     }
     return open_mode(self, RING_OWN, ret_reason);

@@ -1,5 +1,9 @@
 /* PROA_FEATURE_SQPOLL: a busy loop talks to the kernel's thread through memory, with hardly a system call; an idle one lets
- * that thread sleep, and wakes it. */
+ * that thread sleep, and wakes it; and a process that is killed is gone. */
+#include <poll.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
 #include "harness.h"
 
 enum { PAIRS = 64, BOUNCES = 20000 };
@@ -109,6 +113,53 @@ static void test_full(void)
     proa_loop_close(loop);
 }
 
+/* Sends without copy to who does not read, and is still at it when it is killed. */
+static _Noreturn void send_for_ever(proa_fd fd, int far, int ready)
+{
+    enum { SIZE = 8 << 20 };
+    static char data[SIZE];
+    proa_loop *loop = loop_open();
+    struct slot send = {0};
+
+    close(far);
+    proa_send_zero_copy(loop, &send.op, fd, data, SIZE, slot_done);
+    while (proa_sent(&send.op) == 0)
+        proa_loop_run(loop, PROA_NO_WAIT);
+    REQUIRE(write(ready, "x", 1) == 1);
+    for (;;)
+        proa_loop_run(loop, PROA_ONCE);
+}
+
+/* A thread of the kernel that waits for memory to be free cannot be killed, and holds what would free it (6.18). */
+static void test_killed(void)
+{
+    proa_loop *loop = loop_open();
+    struct pollfd gone = {.events = POLLIN};
+    int ready[2], far;
+    proa_fd near;
+    pid_t child;
+    char byte;
+
+    test_case("killed while it sends without copy");
+    pair_open(loop, TCP, &near, &far);
+    REQUIRE(pipe2(ready, O_CLOEXEC) == 0);
+    child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0)
+        send_for_ever(near, far, ready[1]);
+    REQUIRE(read(ready[0], &byte, 1) == 1);
+    gone.fd = pidfd_open(child, 0);
+    REQUIRE(gone.fd >= 0 && kill(child, SIGKILL) == 0);
+    HOLDS(poll(&gone, 1, 20000) == 1);
+    close_plain(far); /* frees the memory, and the child in any case */
+    REQUIRE(waitpid(child, NULL, 0) == child);
+    close_plain(gone.fd);
+    close_plain(ready[0]);
+    close_plain(ready[1]);
+    close_now(loop, near);
+    proa_loop_close(loop);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "sqpoll");
@@ -117,5 +168,6 @@ int main(int argc, char **argv)
     test_busy();
     test_woken();
     test_full();
+    test_killed();
     return check_done("sqpoll");
 }

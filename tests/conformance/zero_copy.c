@@ -13,7 +13,7 @@ static uint8_t *memory; /* STUCK bytes */
 /* Whether the engine sends by reference at all. */
 static bool refers(void)
 {
-    return !test_simulated() && strcmp(test_engine(), "threads") != 0;
+    return !test_simulated() && strcmp(test_engine(), "threads") != 0 && !test_has(PROA_FEATURE_SQPOLL);
 }
 
 /* A near end whose number all engines know, with room for what is held, and a far one that takes little. */
