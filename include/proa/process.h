@@ -39,7 +39,8 @@ typedef struct proa_process {
 } proa_process;
 
 /* Starts a program, with no other descriptors than its standard ones, no signal blocked, and none ignored. `command`, all
- * that it names, and `*ret_process` must stay until completion. value: the child's descriptor, once its program runs. */
+ * that it names, `*ret_process`, and this program's environment must stay until completion. value: the child's descriptor,
+ * once its program runs. */
 PROA_API void proa_spawn(proa_loop *loop, proa_op *op, const proa_command *command, proa_process *ret_process,
                          proa_callback *callback);
 

@@ -280,9 +280,9 @@ static int find_kind(proa_splicing *self, int fd, uint8_t *ret_kind)
 {
     struct engine_host *host = host_of(self->op->loop);
     struct statx status = {0};
-    int error = -ENOTSUP;
+    int error = fd < 0 ? -EBADF : -ENOTSUP; /* to statx(2) PROA_CWD is a directory */
 
-    if (fd < PROA_DIRECT_BASE)
+    if (fd >= 0 && fd < PROA_DIRECT_BASE)
         do
             error = sys_statx(&host->sys, fd, "", AT_EMPTY_PATH, STATX_TYPE, &status);
         while (error == -EINTR);

@@ -101,14 +101,15 @@ static int execute(const struct birth *birth, const char *path)
                 (long)(command->environment ? command->environment : environ), 0);
 }
 
-/* Takes the next directory out of the list. Returns 0 where the path would be too long. */
+/* Takes the next directory out of the list; an empty one, at its end too, is the current one. Returns 0 where the path would
+ * be too long. */
 static int next_path(struct birth *birth)
 {
     size_t size = strcspn(birth->search, ":"), name_size = strlen(birth->program) + 1;
     const char *directory = birth->search;
     char *path = birth->path;
 
-    birth->search += size + (directory[size] == ':');
+    birth->search = directory[size] == ':' ? directory + size + 1 : NULL;
     if (size + 1 + name_size > sizeof(birth->path))
         return 0;
     memcpy(path, directory, size);
@@ -123,7 +124,7 @@ static int search_and_execute(struct birth *birth)
 {
     int found = -ENOENT;
 
-    while (*birth->search) {
+    while (birth->search) {
         int error = next_path(birth) ? execute(birth, birth->path) : -ENOENT;
 
         if (error == -EACCES)

@@ -10,6 +10,7 @@ struct scene {
     proa_address address;
     char data[4096];
     struct statx status;
+    proa_splicing splicing;
     int extra[4]; /* closed at the end, or -1 */
 };
 
@@ -139,6 +140,8 @@ static proa_fd orphan(struct scene *scene, enum family family, bool unread, bool
     }
     return near;
 }
+
+static const struct iovec no_piece;
 
 /* clang-format off */
 static void recv_bad(struct scene *s) { recv_on(s, fd_bad()); }
@@ -301,6 +304,28 @@ static void write_reading_end(struct scene *s) { write_on(s, proa_fd_of(plain_pi
 static void fsync_bad(struct scene *s) { proa_fsync(s->loop, &s->slot.op, fd_bad(), slot_done); }
 static void fsync_pipe(struct scene *s) { proa_fsync(s->loop, &s->slot.op, proa_fd_of(plain_pipe(s, 1)), slot_done); }
 static void fdatasync_bad(struct scene *s) { proa_fdatasync(s->loop, &s->slot.op, fd_bad(), slot_done); }
+static void read_here(struct scene *s) { read_on(s, PROA_CWD, 0); }
+static void write_here(struct scene *s) { write_on(s, PROA_CWD, 0); }
+static void readv_here(struct scene *s) { proa_readv(s->loop, &s->slot.op, PROA_CWD, &no_piece, 1, 0, slot_done); }
+static void writev_here(struct scene *s) { proa_writev(s->loop, &s->slot.op, PROA_CWD, &no_piece, 1, 0, slot_done); }
+static void fsync_here(struct scene *s) { proa_fsync(s->loop, &s->slot.op, PROA_CWD, slot_done); }
+static void fdatasync_here(struct scene *s) { proa_fdatasync(s->loop, &s->slot.op, PROA_CWD, slot_done); }
+static void truncate_here(struct scene *s) { proa_truncate(s->loop, &s->slot.op, PROA_CWD, 0, slot_done); }
+static void allocate_here(struct scene *s) { proa_allocate(s->loop, &s->slot.op, PROA_CWD, 0, 0, 1, slot_done); }
+static void list_here(struct scene *s)
+{
+    proa_read_directory(s->loop, &s->slot.op, PROA_CWD, s->data, sizeof(s->data), slot_done);
+}
+static void splice_here(struct scene *s)
+{
+    proa_splice(s->loop, &s->slot.op, &s->splicing, PROA_CWD, 0, proa_fd_of(plain_pipe(s, 1)), PROA_POSITION, 1,
+                slot_done);
+}
+static void splice_to_here(struct scene *s)
+{
+    proa_splice(s->loop, &s->slot.op, &s->splicing, proa_fd_of(plain_pipe(s, 0)), PROA_POSITION, PROA_CWD, 0, 1,
+                slot_done);
+}
 static void stat_missing(struct scene *s)
 {
     proa_stat(s->loop, &s->slot.op, proa_fd_of(plain_folder(s)), "missing", 0, STATX_BASIC_STATS, &s->status, slot_done);
@@ -384,6 +409,17 @@ static const struct cause causes[] = {
     {"fsync: no such descriptor", EBADF, fsync_bad},
     {"fsync: a pipe", EINVAL, fsync_pipe},
     {"fdatasync: no such descriptor", EBADF, fdatasync_bad},
+    {"read: the current folder", EBADF, read_here},
+    {"write: the current folder", EBADF, write_here},
+    {"readv: the current folder", EBADF, readv_here},
+    {"writev: the current folder", EBADF, writev_here},
+    {"fsync: the current folder", EBADF, fsync_here},
+    {"fdatasync: the current folder", EBADF, fdatasync_here},
+    {"truncate: the current folder", EBADF, truncate_here},
+    {"allocate: the current folder", EBADF, allocate_here},
+    {"read_directory: the current folder", EBADF, list_here},
+    {"splice: from the current folder", EBADF, splice_here},
+    {"splice: to the current folder", EBADF, splice_to_here},
     {"stat: missing", ENOENT, stat_missing},
     {"stat: no such descriptor", EBADF, stat_bad},
     {"poll: no such descriptor", EBADF, poll_bad},

@@ -567,6 +567,30 @@ static void test_search(void)
     REQUIRE(setenv("PATH", before, 1) == 0);
 }
 
+/* Runs `program`, a script in the current folder alone, by a list of directories that has an empty one. */
+static void test_search_here(const char *list)
+{
+    char before[4096];
+
+    test_case("PATH is \"%s\"", list);
+    snprintf(before, sizeof(before), "%s", getenv("PATH"));
+    REQUIRE(setenv("PATH", list, 1) == 0);
+    HOLDS(
+        !strcmp(output_of((proa_command){.program = "here", .arguments = plain_arguments, .directory = temp_path(".")}),
+                "here\n"));
+    REQUIRE(setenv("PATH", before, 1) == 0);
+}
+
+static void test_searches_here(void)
+{
+    file_with("here", "#!/bin/sh\necho here\n", 0700);
+    test_search_here("");
+    test_search_here(":");
+    test_search_here(":/nowhere");
+    test_search_here("/nowhere::/nowhere");
+    test_search_here("/nowhere:");
+}
+
 static void test_misuse(void)
 {
     static char *none[] = {NULL};
@@ -801,6 +825,7 @@ static void test_all(void)
     test_pipes();
     test_program_errors();
     test_search();
+    test_searches_here();
     test_misuse();
     test_few_descriptors();
     test_case("no more processes");

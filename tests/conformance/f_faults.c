@@ -40,9 +40,6 @@ static bool is_sensible(const struct kind *kind, enum sys_call call, const struc
     /* signalfd(2) and inotify(7) give all of a record or nothing */
     if (fault->error == 0 && (strcmp(kind->name, "signal") == 0 || strcmp(kind->name, "watch") == 0))
         return false;
-    /* No cork is ever refused; if it were, TCP would send the rest in its own time. */
-    if (strncmp(kind->name, "send_file", 9) == 0 && (call == SYS_GETSOCKOPT || call == SYS_SETSOCKOPT))
-        return false;
     switch (call) {
     case SYS_EPOLL_WAIT:
     case SYS_URING_ENTER:

@@ -377,6 +377,7 @@ static void test_descriptors(void)
     struct scene scene;
     struct slot slot;
     int file = pattern_file(10), ends[2];
+    uint64_t calls;
 
     scene_open(&scene, TCP, UINT64_MAX);
     REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
@@ -386,6 +387,12 @@ static void test_descriptors(void)
     HOLDS(slot.value == -ESPIPE);
     test_case("from nothing");
     start_file(&scene, &slot, -1, 0, 10);
+    RUN_UNTIL(scene.loop, slot.finals);
+    HOLDS(slot.value == -EBADF);
+    test_case("from the current folder"); /* for which the table of descriptors has no place */
+    calls = proa_loop_meters(scene.loop).system_calls;
+    start_file(&scene, &slot, PROA_CWD.handle, 0, 10);
+    HOLDS(proa_loop_meters(scene.loop).system_calls == calls);
     RUN_UNTIL(scene.loop, slot.finals);
     HOLDS(slot.value == -EBADF);
     test_case("to a pipe");
