@@ -48,7 +48,12 @@ void ready_report(struct ready_engine *engine, int fd, unsigned directions);
 /* Counts descriptors that were looked at without a report. */
 void ready_scanned(struct ready_engine *engine, uint64_t descriptors);
 
-/* The functions of an engine table, but for `open`. */
+/* The functions of an engine table, but for `open`, and `close` where there is more to close. */
+#define READY_FUNCTIONS                                                                                       \
+    .start = ready_start, .cancel = ready_cancel, .wait = ready_wait, .reap = ready_reap, .wake = ready_wake, \
+    .reset = ready_reset, .forget = ready_forget, .buffers_open = ready_buffers_open,                         \
+    .buffers_close = ready_buffers_close, .buffer_return = ready_buffer_return
+
 void ready_close(struct engine *engine);
 void ready_start(struct engine *engine, proa_op *op);
 void ready_cancel(struct engine *engine, proa_op *op);

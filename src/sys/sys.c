@@ -53,33 +53,25 @@ int sys_fault_strikes(struct sys *sys, enum sys_call call, size_t *size)
     return error;
 }
 
-/* The result of SIMULATED on a machine, of REAL elsewhere, or the fault planned for CALL in its place. */
-#define SYS_DUAL_CALL(sys, call, real, simulated)        \
-    ({                                                   \
-        long result_ = sys_begin(sys, SYS_##call, NULL); \
-        if (unlikely(result_ == 0 && (sys)->machine)) {  \
-            result_ = (simulated);                       \
-        } else if (likely(result_ == 0)) {               \
-            result_ = (real);                            \
-            if (result_ < 0)                             \
-                result_ = -errno;                        \
-        }                                                \
-        result_;                                         \
+/* The result of SIMULATED on a machine, of REAL elsewhere, or the fault planned for CALL in its place. The plan may lower
+ * what RET_SIZE points to first. */
+#define SYS_PLANNED(sys, call, ret_size, real, simulated)  \
+    ({                                                     \
+        long result_ = sys_begin((sys), (call), ret_size); \
+        if (unlikely(result_ == 0 && (sys)->machine)) {    \
+            result_ = (simulated);                         \
+        } else if (likely(result_ == 0)) {                 \
+            result_ = (real);                              \
+            if (result_ < 0)                               \
+                result_ = -errno;                          \
+        }                                                  \
+        result_;                                           \
     })
 
-/* The same for calls that move bytes: the plan may lower SIZE first. */
-#define SYS_DUAL_PASS(sys, call, size, real, simulated)   \
-    ({                                                    \
-        long result_ = sys_begin(sys, SYS_##call, &size); \
-        if (unlikely(result_ == 0 && (sys)->machine)) {   \
-            result_ = (simulated);                        \
-        } else if (likely(result_ == 0)) {                \
-            result_ = (real);                             \
-            if (result_ < 0)                              \
-                result_ = -errno;                         \
-        }                                                 \
-        result_;                                          \
-    })
+#define SYS_DUAL_CALL(sys, call, real, simulated) SYS_PLANNED(sys, SYS_##call, NULL, real, simulated)
+
+/* The same for calls that move bytes. */
+#define SYS_DUAL_PASS(sys, call, size, real, simulated) SYS_PLANNED(sys, SYS_##call, &(size), real, simulated)
 
 /* And what passed through user memory is counted. */
 #define SYS_DUAL_MOVE(sys, call, size, real, simulated)                    \
@@ -393,26 +385,26 @@ static ssize_t plain_writev(int fd, const struct iovec *pieces, int count, uint6
     return offset == UINT64_MAX ? writev(fd, pieces, count) : pwritev64(fd, pieces, count, (off64_t)offset);
 }
 
+/* CALL of the vector, of its first SIZE bytes where the plan says so. */
+#define SYS_MOVE_VECTOR(sys, call, plain, simulated, fd, pieces, count, offset)                                 \
+    ({                                                                                                          \
+        size_t size_ = SIZE_MAX;                                                                                \
+        struct iovec first_;                                                                                    \
+        int left_;                                                                                              \
+        SYS_DUAL_MOVE(sys, call, size_,                                                                         \
+                      (left_ = cut_vector(&(pieces), count, size_, &first_), plain(fd, pieces, left_, offset)), \
+                      (left_ = cut_vector(&(pieces), count, size_, &first_),                                    \
+                       simulated((sys)->machine, fd, pieces, left_, offset)));                                  \
+    })
+
 ssize_t sys_readv(struct sys *sys, int fd, const struct iovec *pieces, size_t count, uint64_t offset)
 {
-    size_t size = SIZE_MAX;
-    struct iovec first;
-    int left;
-
-    return SYS_DUAL_MOVE(
-        sys, READ, size, (left = cut_vector(&pieces, count, size, &first), plain_readv(fd, pieces, left, offset)),
-        (left = cut_vector(&pieces, count, size, &first), machine_readv(sys->machine, fd, pieces, left, offset)));
+    return SYS_MOVE_VECTOR(sys, READ, plain_readv, machine_readv, fd, pieces, count, offset);
 }
 
 ssize_t sys_writev(struct sys *sys, int fd, const struct iovec *pieces, size_t count, uint64_t offset)
 {
-    size_t size = SIZE_MAX;
-    struct iovec first;
-    int left;
-
-    return SYS_DUAL_MOVE(
-        sys, WRITE, size, (left = cut_vector(&pieces, count, size, &first), plain_writev(fd, pieces, left, offset)),
-        (left = cut_vector(&pieces, count, size, &first), machine_writev(sys->machine, fd, pieces, left, offset)));
+    return SYS_MOVE_VECTOR(sys, WRITE, plain_writev, machine_writev, fd, pieces, count, offset);
 }
 
 int sys_statx(struct sys *sys, int fd, const char *path, int flags, unsigned mask, struct statx *ret_stat)

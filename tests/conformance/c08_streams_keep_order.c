@@ -1,25 +1,7 @@
 /* Rule 8: a stream sends in order: at most one send in flight, later ones queue and are gathered. A send completes when
  * all its bytes were accepted, or with an error and the count that was. */
 #include "kinds.h"
-
-/* A reader that takes little at a time, and checks every byte by its place in the stream. */
-struct reader {
-    int far;
-    uint64_t at;
-    bool holds;
-};
-
-static bool reader_step(struct reader *reader, size_t size_max)
-{
-    static char data[65536];
-    ssize_t count = recv(reader->far, data, size_max < sizeof(data) ? size_max : sizeof(data), MSG_DONTWAIT);
-
-    if (count <= 0)
-        return count == 0;
-    reader->holds &= pattern_holds(data, (size_t)count, reader->at);
-    reader->at += (uint64_t)count;
-    return false;
-}
+#include "reader.h"
 
 struct writer {
     proa_loop *loop;

@@ -11,52 +11,36 @@ static proa_loop *loop;
 static proa_fd folder; /* fresh for each case */
 static char folder_path[128];
 
-static int64_t value_of(struct slot *slot)
-{
-    RUN_UNTIL(loop, slot->finals);
-    REQUIRE(slot->mores == 0);
-    return slot->value;
-}
-
-#define VALUE(call)             \
-    ({                          \
-        struct slot slot = {0}; \
-        proa_op *op = &slot.op; \
-                                \
-        CALL(call);             \
-        value_of(&slot);        \
-    })
-
 static int64_t make(const char *path)
 {
-    return VALUE(proa_make_directory(loop, op, folder, path, 0755, slot_done));
+    return VALUE(proa_make_directory, loop, folder, path, 0755);
 }
 
 static int64_t drop(const char *path, unsigned flags)
 {
-    return VALUE(proa_unlink(loop, op, folder, path, flags, slot_done));
+    return VALUE(proa_unlink, loop, folder, path, flags);
 }
 
 static int64_t move(const char *from, const char *to, unsigned flags)
 {
-    return VALUE(proa_rename(loop, op, folder, from, folder, to, flags, slot_done));
+    return VALUE(proa_rename, loop, folder, from, folder, to, flags);
 }
 
 static int64_t link_hard(const char *from, const char *to, unsigned flags)
 {
-    return VALUE(proa_hard_link(loop, op, folder, from, folder, to, flags, slot_done));
+    return VALUE(proa_hard_link, loop, folder, from, folder, to, flags);
 }
 
 static int64_t link_symbolic(const char *target, const char *path)
 {
-    return VALUE(proa_symbolic_link(loop, op, target, folder, path, slot_done));
+    return VALUE(proa_symbolic_link, loop, target, folder, path);
 }
 
 static int64_t open_at(const char *path, int flags)
 {
     proa_open_how how = {.flags = flags, .mode = 0644};
 
-    return VALUE(proa_open(loop, op, folder, path, how, slot_done));
+    return VALUE(proa_open, loop, folder, path, how);
 }
 
 static void write_file(const char *path, const char *text)
@@ -64,8 +48,7 @@ static void write_file(const char *path, const char *text)
     int64_t fd = open_at(path, O_RDWR | O_CREAT | O_TRUNC);
 
     REQUIRE(fd >= 0);
-    REQUIRE(VALUE(proa_write(loop, op, proa_fd_of((int)fd), text, strlen(text), 0, slot_done)) ==
-            (int64_t)strlen(text));
+    REQUIRE(VALUE(proa_write, loop, proa_fd_of((int)fd), text, strlen(text), 0) == (int64_t)strlen(text));
     close_now(loop, proa_fd_of((int)fd));
 }
 
@@ -74,7 +57,7 @@ static struct statx status;
 static int64_t tell(const char *path, unsigned flags)
 {
     memset(&status, 0, sizeof(status));
-    return VALUE(proa_stat(loop, op, folder, path, flags, STATX_BASIC_STATS, &status, slot_done));
+    return VALUE(proa_stat, loop, folder, path, flags, STATX_BASIC_STATS, &status);
 }
 
 static bool says(const char *path, const char *text)
@@ -84,7 +67,7 @@ static bool says(const char *path, const char *text)
 
     if (fd < 0)
         return false;
-    size = VALUE(proa_read(loop, op, proa_fd_of((int)fd), data, sizeof(data), 0, slot_done));
+    size = VALUE(proa_read, loop, proa_fd_of((int)fd), data, sizeof(data), 0);
     close_now(loop, proa_fd_of((int)fd));
     return size == (int64_t)strlen(text) && memcmp(data, text, strlen(text)) == 0;
 }
@@ -94,7 +77,7 @@ static void begin(const char *name)
     test_case("%s", name);
     loop = loop_open();
     snprintf(folder_path, sizeof(folder_path), "%s", temp_fresh("folder"));
-    REQUIRE(VALUE(proa_make_directory(loop, op, PROA_CWD, folder_path, 0755, slot_done)) == 0);
+    REQUIRE(VALUE(proa_make_directory, loop, PROA_CWD, folder_path, 0755) == 0);
     folder = PROA_CWD;
     folder = proa_fd_of((int)open_at(folder_path, O_RDONLY | O_DIRECTORY));
     REQUIRE(folder.handle >= 0);
@@ -118,9 +101,9 @@ static void test_story(void)
     HOLDS(link_symbolic("three", "four") == 0 && says("four", "first"));
     HOLDS(tell("four", 0) == 0 && S_ISREG(status.stx_mode));
     HOLDS(tell("four", PROA_STAT_NO_FOLLOW) == 0 && S_ISLNK(status.stx_mode) && status.stx_size == 5);
-    HOLDS(VALUE(proa_read_link(loop, op, folder, "four", target, sizeof(target), slot_done)) == 5);
+    HOLDS(VALUE(proa_read_link, loop, folder, "four", target, sizeof(target)) == 5);
     HOLDS(memcmp(target, "three", 5) == 0);
-    HOLDS(VALUE(proa_read_link(loop, op, folder, "four", target, 2, slot_done)) == 2);
+    HOLDS(VALUE(proa_read_link, loop, folder, "four", target, 2) == 2);
     HOLDS(link_hard("four", "five", 0) == 0 && tell("five", PROA_STAT_NO_FOLLOW) == 0 && S_ISLNK(status.stx_mode));
     HOLDS(link_hard("four", "six", PROA_LINK_FOLLOW) == 0 && tell("six", PROA_STAT_NO_FOLLOW) == 0);
     HOLDS(S_ISREG(status.stx_mode) && status.stx_nlink == 3);
@@ -191,10 +174,10 @@ static void test_errors(void)
     HOLDS(link_symbolic("any", "none/x") == -ENOENT && link_symbolic("any", too_long) == -ENAMETOOLONG);
     HOLDS(link_symbolic("any", "file/x") == -ENOTDIR && link_symbolic("any", "loop/x") == -ELOOP);
 
-    HOLDS(VALUE(proa_read_link(loop, op, folder, "file", &byte, 1, slot_done)) == -EINVAL);
-    HOLDS(VALUE(proa_read_link(loop, op, folder, "none", &byte, 1, slot_done)) == -ENOENT);
-    HOLDS(VALUE(proa_read_link(loop, op, folder, "loop", &byte, 0, slot_done)) == -EINVAL);
-    HOLDS(VALUE(proa_read_link(loop, op, folder, "file/x", &byte, 1, slot_done)) == -ENOTDIR);
+    HOLDS(VALUE(proa_read_link, loop, folder, "file", &byte, 1) == -EINVAL);
+    HOLDS(VALUE(proa_read_link, loop, folder, "none", &byte, 1) == -ENOENT);
+    HOLDS(VALUE(proa_read_link, loop, folder, "loop", &byte, 0) == -EINVAL);
+    HOLDS(VALUE(proa_read_link, loop, folder, "file/x", &byte, 1) == -ENOTDIR);
 
     HOLDS(tell("loop", 0) == -ELOOP && tell("loop", PROA_STAT_NO_FOLLOW) == 0 && tell(too_long, 0) == -ENAMETOOLONG);
     end();
@@ -208,14 +191,14 @@ static void test_bad_descriptors(void)
 
     begin("directories that are no descriptors");
     write_file("file", "text");
-    HOLDS(VALUE(proa_make_directory(loop, op, bad, "x", 0755, slot_done)) == -EBADF);
-    HOLDS(VALUE(proa_unlink(loop, op, bad, "x", 0, slot_done)) == -EBADF);
-    HOLDS(VALUE(proa_rename(loop, op, bad, "x", folder, "y", 0, slot_done)) == -EBADF);
-    HOLDS(VALUE(proa_rename(loop, op, folder, "file", bad, "y", 0, slot_done)) == -EBADF);
-    HOLDS(VALUE(proa_hard_link(loop, op, folder, "file", proa_fd_of(-1), "y", 0, slot_done)) == -EBADF);
-    HOLDS(VALUE(proa_symbolic_link(loop, op, "x", bad, "y", slot_done)) == -EBADF);
-    HOLDS(VALUE(proa_read_link(loop, op, bad, "y", data, sizeof(data), slot_done)) == -EBADF);
-    HOLDS(VALUE(proa_read_directory(loop, op, bad, data, sizeof(data), slot_done)) == -EBADF);
+    HOLDS(VALUE(proa_make_directory, loop, bad, "x", 0755) == -EBADF);
+    HOLDS(VALUE(proa_unlink, loop, bad, "x", 0) == -EBADF);
+    HOLDS(VALUE(proa_rename, loop, bad, "x", folder, "y", 0) == -EBADF);
+    HOLDS(VALUE(proa_rename, loop, folder, "file", bad, "y", 0) == -EBADF);
+    HOLDS(VALUE(proa_hard_link, loop, folder, "file", proa_fd_of(-1), "y", 0) == -EBADF);
+    HOLDS(VALUE(proa_symbolic_link, loop, "x", bad, "y") == -EBADF);
+    HOLDS(VALUE(proa_read_link, loop, bad, "y", data, sizeof(data)) == -EBADF);
+    HOLDS(VALUE(proa_read_directory, loop, bad, data, sizeof(data)) == -EBADF);
     end();
 }
 
@@ -228,12 +211,12 @@ static void test_other_descriptors(void)
     begin("directories that are none");
     write_file("file", "text");
     file = proa_fd_of((int)open_at("file", O_RDONLY));
-    HOLDS(VALUE(proa_make_directory(loop, op, file, "x", 0755, slot_done)) == -ENOTDIR);
-    HOLDS(VALUE(proa_rename(loop, op, folder, "file", file, "y", 0, slot_done)) == -ENOTDIR);
-    HOLDS(VALUE(proa_read_directory(loop, op, file, path, sizeof(path), slot_done)) == -ENOTDIR);
+    HOLDS(VALUE(proa_make_directory, loop, file, "x", 0755) == -ENOTDIR);
+    HOLDS(VALUE(proa_rename, loop, folder, "file", file, "y", 0) == -ENOTDIR);
+    HOLDS(VALUE(proa_read_directory, loop, file, path, sizeof(path)) == -ENOTDIR);
     snprintf(path, sizeof(path), "%s/moved", folder_path);
-    HOLDS(VALUE(proa_rename(loop, op, folder, "file", PROA_CWD, path, 0, slot_done)) == 0 && says("moved", "text"));
-    HOLDS(VALUE(proa_rename(loop, op, PROA_CWD, path, folder, "file", 0, slot_done)) == 0 && says("file", "text"));
+    HOLDS(VALUE(proa_rename, loop, folder, "file", PROA_CWD, path, 0) == 0 && says("moved", "text"));
+    HOLDS(VALUE(proa_rename, loop, PROA_CWD, path, folder, "file", 0) == 0 && says("file", "text"));
     close_now(loop, file);
     end();
 }
@@ -380,7 +363,7 @@ static int64_t list_all(proa_fd directory, size_t size, struct list *ret_list)
     int64_t bytes;
 
     memset(ret_list, 0, sizeof(*ret_list));
-    while ((bytes = VALUE(proa_read_directory(loop, op, directory, odd, size, slot_done))) > 0) {
+    while ((bytes = VALUE(proa_read_directory, loop, directory, odd, size)) > 0) {
         size_t position = 0;
 
         REQUIRE((size_t)bytes <= size);
@@ -444,12 +427,12 @@ static void test_list_linked(void)
 
 static int64_t truncate_to(proa_fd fd, uint64_t size)
 {
-    return VALUE(proa_truncate(loop, op, fd, size, slot_done));
+    return VALUE(proa_truncate, loop, fd, size);
 }
 
 static int64_t allocate(proa_fd fd, unsigned mode, uint64_t offset, uint64_t size)
 {
-    return VALUE(proa_allocate(loop, op, fd, mode, offset, size, slot_done));
+    return VALUE(proa_allocate, loop, fd, mode, offset, size);
 }
 
 static void test_sizes(void)
@@ -463,15 +446,15 @@ static void test_sizes(void)
     file = proa_fd_of((int)open_at("file", O_RDWR));
     HOLDS(truncate_to(file, 4) == 0 && says("file", "0123"));
     HOLDS(truncate_to(file, 6) == 0 && tell("file", 0) == 0 && status.stx_size == 6);
-    HOLDS(VALUE(proa_read(loop, op, file, data, sizeof(data), 0, slot_done)) == 6 && memcmp(data, "0123\0\0", 6) == 0);
+    HOLDS(VALUE(proa_read, loop, file, data, sizeof(data), 0) == 6 && memcmp(data, "0123\0\0", 6) == 0);
     HOLDS(truncate_to(file, UINT64_C(5) << 30) == 0 && tell("file", 0) == 0 && status.stx_size == UINT64_C(5) << 30);
     HOLDS(truncate_to(file, 0) == 0 && truncate_to(file, UINT64_MAX) == -EINVAL);
 
     HOLDS(allocate(file, 0, 0, 8192) == 0 && tell("file", 0) == 0 && status.stx_size == 8192 && status.stx_blocks > 0);
     HOLDS(allocate(file, FALLOC_FL_KEEP_SIZE, 8192, 8192) == 0 && tell("file", 0) == 0 && status.stx_size == 8192);
-    REQUIRE(VALUE(proa_write(loop, op, file, "full", 4, 4094, slot_done)) == 4);
+    REQUIRE(VALUE(proa_write, loop, file, "full", 4, 4094) == 4);
     HOLDS(allocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096) == 0);
-    HOLDS(VALUE(proa_read(loop, op, file, data, 4, 4094, slot_done)) == 4 && memcmp(data, "fu\0\0", 4) == 0);
+    HOLDS(VALUE(proa_read, loop, file, data, 4, 4094) == 4 && memcmp(data, "fu\0\0", 4) == 0);
     HOLDS(allocate(file, 0, 0, 0) == -EINVAL && allocate(file, 0, UINT64_MAX, 1) == -EINVAL);
     HOLDS(allocate(file, 1u << 24, 0, 1) == -EOPNOTSUPP && allocate(file, FALLOC_FL_PUNCH_HOLE, 0, 1) == -EOPNOTSUPP);
 
@@ -493,9 +476,9 @@ static void test_stat(void)
     begin("what stat is asked for");
     write_file("file", "text");
     memset(&status, 0, sizeof(status));
-    HOLDS(VALUE(proa_stat(loop, op, folder, "file", PROA_STAT_DONT_SYNC, STATX_SIZE, &status, slot_done)) == 0);
+    HOLDS(VALUE(proa_stat, loop, folder, "file", PROA_STAT_DONT_SYNC, STATX_SIZE, &status) == 0);
     HOLDS(status.stx_mask & STATX_SIZE && status.stx_size == 4);
-    HOLDS(VALUE(proa_stat(loop, op, folder, "file", PROA_STAT_FORCE_SYNC, STATX_TYPE, &status, slot_done)) == 0);
+    HOLDS(VALUE(proa_stat, loop, folder, "file", PROA_STAT_FORCE_SYNC, STATX_TYPE, &status) == 0);
     HOLDS(tell("file", 1u << 24) == -EINVAL);
     HOLDS(tell("file", PROA_STAT_FORCE_SYNC | PROA_STAT_DONT_SYNC) == -EINVAL);
     HOLDS(tell("", 0) == 0 && S_ISDIR(status.stx_mode));
@@ -515,8 +498,8 @@ static void test_other_file_system(void)
     snprintf(path, sizeof(path), "%s/proa-test-%d", elsewhere, (int)getpid());
     if (!test_simulated() && stat(folder_path, &here) == 0 && stat(elsewhere, &there) == 0 &&
         here.st_dev != there.st_dev) {
-        HOLDS(VALUE(proa_rename(loop, op, folder, "file", PROA_CWD, path, 0, slot_done)) == -EXDEV);
-        HOLDS(VALUE(proa_hard_link(loop, op, folder, "file", PROA_CWD, path, 0, slot_done)) == -EXDEV);
+        HOLDS(VALUE(proa_rename, loop, folder, "file", PROA_CWD, path, 0) == -EXDEV);
+        HOLDS(VALUE(proa_hard_link, loop, folder, "file", PROA_CWD, path, 0) == -EXDEV);
     }
     HOLDS(says("file", "text"));
     end();
@@ -532,9 +515,9 @@ static void on_read_only(void *argument)
         return;
     loop = loop_open();
     snprintf(path, sizeof(path), "%s/x", root);
-    REQUIRE(VALUE(proa_make_directory(loop, op, PROA_CWD, path, 0755, slot_done)) == -EROFS);
-    REQUIRE(VALUE(proa_symbolic_link(loop, op, "y", PROA_CWD, path, slot_done)) == -EROFS);
-    REQUIRE(VALUE(proa_unlink(loop, op, PROA_CWD, path, 0, slot_done)) == -EROFS);
+    REQUIRE(VALUE(proa_make_directory, loop, PROA_CWD, path, 0755) == -EROFS);
+    REQUIRE(VALUE(proa_symbolic_link, loop, "y", PROA_CWD, path) == -EROFS);
+    REQUIRE(VALUE(proa_unlink, loop, PROA_CWD, path, 0) == -EROFS);
     proa_loop_close(loop);
 }
 

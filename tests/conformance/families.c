@@ -10,19 +10,13 @@ static const uint32_t all_families[] = {
 #undef FAMILY
 };
 
-static int64_t value_of(proa_loop *loop, struct slot *slot)
-{
-    RUN_UNTIL(loop, slot->finals);
-    return slot->value;
-}
-
 static int64_t try_listen(proa_loop *loop)
 {
     proa_address address = address_any(TCP);
     struct slot slot = {0};
 
     proa_listen(loop, &slot.op, &address, 1, 0, slot_done);
-    if (value_of(loop, &slot) >= 0)
+    if (slot_value(loop, &slot) >= 0)
         close_now(loop, proa_fd_of((int)slot.value));
     return slot.value;
 }
@@ -32,7 +26,7 @@ static int64_t try_open(proa_loop *loop)
     struct slot slot = {0};
 
     proa_open(loop, &slot.op, PROA_CWD, "/", (proa_open_how){.flags = O_RDONLY}, slot_done);
-    if (value_of(loop, &slot) >= 0)
+    if (slot_value(loop, &slot) >= 0)
         close_now(loop, proa_fd_of((int)slot.value));
     return slot.value;
 }
@@ -42,7 +36,7 @@ static int64_t try_timer(proa_loop *loop)
     struct slot slot = {0};
 
     proa_timer(loop, &slot.op, 1, slot_done);
-    return value_of(loop, &slot);
+    return slot_value(loop, &slot);
 }
 
 static int64_t nothing(proa_op *op)
@@ -56,7 +50,7 @@ static int64_t try_work(proa_loop *loop)
     struct slot slot = {0};
 
     proa_work(loop, &slot.op, nothing, slot_done);
-    return value_of(loop, &slot);
+    return slot_value(loop, &slot);
 }
 
 static int64_t (*const tries[])(proa_loop *loop) = {try_listen, try_open, try_timer, try_work};
@@ -75,7 +69,7 @@ static void test_families(void)
             HOLDS(families & all_families[i] ? value >= 0 : value == -EACCES);
         }
         proa_post(loop, &post.op, slot_done);
-        HOLDS(value_of(loop, &post) == 0);
+        HOLDS(slot_value(loop, &post) == 0);
         if (strcmp(test_engine(), "uring") == 0)
             HOLDS(proa_loop_features(loop) & PROA_FEATURE_RESTRICTED);
         proa_loop_close(loop);
@@ -104,9 +98,9 @@ static void test_sockets_work(void)
     RUN_UNTIL(loop, send[0].finals && send[1].finals);
     HOLDS(send[0].value == 2 && send[1].value == 1);
     proa_shutdown(loop, &shut.op, near, SHUT_WR, slot_done);
-    HOLDS(value_of(loop, &shut) == 0 && far_drain(far) == 3);
+    HOLDS(slot_value(loop, &shut) == 0 && far_drain(far) == 3);
     proa_read(loop, &open.op, near, &far, 1, PROA_POSITION, slot_done);
-    HOLDS(value_of(loop, &open) == -EACCES);
+    HOLDS(slot_value(loop, &open) == -EACCES);
     close_now(loop, near);
     close_plain(far);
     proa_loop_close(loop);
@@ -183,7 +177,7 @@ static void test_forged(uint8_t opcode, int64_t expected, uint32_t families)
         forged++;
     }
     REQUIRE(forged == 1);
-    HOLDS(value_of(loop, &receive) == expected);
+    HOLDS(slot_value(loop, &receive) == expected);
     close_now(loop, near);
     close_plain(far);
     proa_loop_close(loop);

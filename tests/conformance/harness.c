@@ -306,6 +306,13 @@ void slot_done(proa_op *op, proa_result result)
         slot->then(slot, result);
 }
 
+int64_t slot_value(proa_loop *loop, struct slot *slot)
+{
+    RUN_UNTIL(loop, slot->finals);
+    REQUIRE(slot->mores == 0);
+    return slot->value;
+}
+
 /* Sockets. */
 
 proa_address address_any(enum family family)

@@ -69,7 +69,8 @@ struct slot {
 };
 
 void slot_done(proa_op *op, proa_result result);
-uint64_t slot_orders(void); /* completions so far, of all slots */
+uint64_t slot_orders(void);                             /* completions so far, of all slots */
+int64_t slot_value(proa_loop *loop, struct slot *slot); /* once its op has ended, with one completion */
 
 /* Set around a call that starts, cancels or posts: a completion while it is set breaks rule 3. */
 extern bool test_in_call;
@@ -81,6 +82,15 @@ extern unsigned test_reentered;
         statement;            \
         test_in_call = false; \
     } while (0)
+
+/* What a whole op comes to: VALUE(proa_fsync, loop, fd). */
+#define VALUE(function, loop, ...)                                 \
+    ({                                                             \
+        struct slot slot_ = {0};                                   \
+                                                                   \
+        CALL(function((loop), &slot_.op, __VA_ARGS__, slot_done)); \
+        slot_value((loop), &slot_);                                \
+    })
 
 /* Sockets. "Far" ends are plain non-blocking descriptors, outside the library. */
 enum family { TCP, UNIX };

@@ -1,57 +1,44 @@
 /* Sends of files: every byte arrives, in its place and once, between the sends around it; and every end is a clean one. */
 #include "kinds.h"
+#include "reader.h"
 
 enum { BULK = 8 << 20 };
-
-/* Takes what comes in gulps, and checks every byte by its place in the stream. The file's byte `x` is the pattern's. */
-struct reader {
-    int far;
-    uint64_t at;
-    uint64_t gulp;
-    bool holds, ended;
-};
-
-static void read_some(struct reader *reader)
-{
-    static char data[1 << 18];
-    size_t size = reader->gulp < sizeof(data) ? (size_t)reader->gulp : sizeof(data);
-    ssize_t count = recv(reader->far, data, size, MSG_DONTWAIT);
-
-    reader->ended |= count == 0 || (count < 0 && errno != EAGAIN);
-    if (count <= 0)
-        return;
-    reader->holds &= pattern_holds(data, (size_t)count, reader->at);
-    reader->at += (uint64_t)count;
-}
 
 /* A connection, a reader at its far end, and a tick that keeps the loop turning. */
 struct scene {
     proa_loop *loop;
     proa_fd near;
     struct reader reader;
+    size_t gulp; /* what the reader takes at most at a time */
+    bool ended;  /* for the reader */
     struct slot tick;
 };
 
-static void scene_open(struct scene *scene, enum family family, uint64_t gulp)
+static void scene_open(struct scene *scene, enum family family, size_t gulp)
 {
-    *scene = (struct scene){.loop = loop_open(), .reader = {.gulp = gulp, .holds = true}};
+    *scene = (struct scene){.loop = loop_open(), .reader = {.holds = true}, .gulp = gulp};
     pair_open(scene->loop, family, &scene->near, &scene->reader.far);
     proa_timer_repeat(scene->loop, &scene->tick.op, 1, MS / 4, slot_done);
+}
+
+static void scene_read(struct scene *scene)
+{
+    scene->ended |= reader_step(&scene->reader, scene->gulp);
 }
 
 static void scene_run(struct scene *scene, const struct slot *until)
 {
     while (!until->finals) {
         proa_loop_run(scene->loop, PROA_ONCE);
-        read_some(&scene->reader);
+        scene_read(scene);
     }
 }
 
 static void scene_drain(struct scene *scene, uint64_t size)
 {
-    while (scene->reader.at < size && !scene->reader.ended) {
+    while (scene->reader.at < size && !scene->ended) {
         proa_loop_run(scene->loop, PROA_ONCE);
-        read_some(&scene->reader);
+        scene_read(scene);
     }
 }
 
@@ -237,7 +224,7 @@ static void test_order(uint64_t gulp)
     for (unsigned i = 0; i < PARTS; i++)
         HOLDS(slots[i].finals == 1 && slots[i].value == PART && (i == 0 || slots[i].order > slots[i - 1].order));
     scene_drain(&scene, UINT64_MAX);
-    HOLDS(scene.reader.holds && scene.reader.at == TOTAL && scene.reader.ended);
+    HOLDS(scene.reader.holds && scene.reader.at == TOTAL && scene.ended);
     scene_close(&scene);
     close_plain(file);
 }
@@ -287,7 +274,7 @@ static void test_shrinking_file(void)
     scene_run(&scene, &slot);
     HOLDS(slot.value > 0 && slot.value < BULK);
     scene_drain(&scene, (uint64_t)slot.value);
-    read_some(&scene.reader);
+    scene_read(&scene);
     HOLDS(scene.reader.holds && scene.reader.at == (uint64_t)slot.value);
     scene_close(&scene);
     close_plain(file);
@@ -309,7 +296,7 @@ static void test_early_end(const char *name, int64_t value, void (*end)(struct s
     HOLDS(slot.value == value);
     HOLDS(proa_sent(&slot.op) > 0 && proa_sent(&slot.op) < BULK);
     scene_drain(&scene, proa_sent(&slot.op));
-    read_some(&scene.reader);
+    scene_read(&scene);
     HOLDS(scene.reader.holds && scene.reader.at == proa_sent(&slot.op));
     scene_close(&scene);
     if (fd_is_open(file))
@@ -508,7 +495,7 @@ static void test_many_cold(const char *by)
     }
     for (int i = 0; i < MANY; i++) {
         slots[i] = (struct slot){0};
-        readers[i] = (struct reader){.gulp = UINT64_MAX, .holds = true};
+        readers[i] = (struct reader){.holds = true};
         pair_open(loop, TCP, &near[i], &readers[i].far);
         proa_send_file(loop, &slots[i].op, near[i], proa_fd_of(file), 0, SIZE, slot_done);
     }
@@ -518,7 +505,7 @@ static void test_many_cold(const char *by)
         proa_loop_run(loop, PROA_NO_WAIT);
         left = 0;
         for (int i = 0; i < MANY; i++) {
-            read_some(&readers[i]);
+            reader_step(&readers[i], SIZE);
             left += !slots[i].finals || readers[i].at < proa_sent(&slots[i].op);
         }
     }

@@ -36,17 +36,26 @@ static int move_to(int fd, int number)
     return number;
 }
 
+/* A pair of which one end has the first number that is too high. */
+static proa_fd high_pair(int type, int *ret_far)
+{
+    int ends[2];
+
+    REQUIRE(socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    *ret_far = ends[1];
+    return proa_fd_of(move_to(ends[0], HIGH));
+}
+
 static void test_datagrams(void)
 {
     proa_datagram datagram = {.data = "x", .size = 1}, received;
     proa_buffer_pool *pool;
     char data[8];
     proa_fd high;
-    int ends[2];
+    int far;
 
-    REQUIRE(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     REQUIRE(proa_buffer_pool_open(loop, 2, 512, &pool) == 0);
-    high = proa_fd_of(move_to(ends[0], HIGH));
+    high = high_pair(SOCK_DGRAM, &far);
     test_case("recv_from");
     proa_recv_from(loop, &slot.op, high, data, sizeof(data), &received, slot_done);
     end_refused(HIGH);
@@ -57,7 +66,7 @@ static void test_datagrams(void)
     proa_send_to(loop, &slot.op, high, &datagram, slot_done);
     end_refused(HIGH);
     close_now(loop, high);
-    close_plain(ends[1]);
+    close_plain(far);
     proa_buffer_pool_close(pool);
 }
 
@@ -66,11 +75,10 @@ static void test_sockets(void)
     proa_buffer_pool *pool;
     char data[8];
     proa_fd high;
-    int ends[2];
+    int far;
 
-    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     REQUIRE(proa_buffer_pool_open(loop, 2, 64, &pool) == 0);
-    high = proa_fd_of(move_to(ends[0], HIGH));
+    high = high_pair(SOCK_STREAM, &far);
     test_case("recv");
     proa_recv(loop, &slot.op, high, data, sizeof(data), slot_done);
     end_refused(HIGH);
@@ -86,10 +94,10 @@ static void test_sockets(void)
     test_case("what need not wait: shutdown, close");
     proa_shutdown(loop, &slot.op, high, SHUT_WR, slot_done);
     RUN_UNTIL(loop, slot.finals);
-    HOLDS(slot.value == 0 && far_ended(ends[1]));
+    HOLDS(slot.value == 0 && far_ended(far));
     close_now(loop, high);
     proa_buffer_pool_close(pool);
-    close_plain(ends[1]);
+    close_plain(far);
     slot = (struct slot){0};
     test_case("a number that is not open");
     proa_recv(loop, &slot.op, high, data, sizeof(data), slot_done);

@@ -8,29 +8,14 @@ static proa_loop *loop;
 static char data[SIZE];
 static struct iovec pieces[PIECES_MAX + 1];
 
-static int64_t value_of(struct slot *slot)
-{
-    RUN_UNTIL(loop, slot->finals);
-    return slot->value;
-}
-
-#define VALUE(call)             \
-    ({                          \
-        struct slot slot = {0}; \
-        proa_op *op = &slot.op; \
-                                \
-        CALL(call);             \
-        value_of(&slot);        \
-    })
-
 static int64_t read_pieces(proa_fd fd, unsigned count, uint64_t offset)
 {
-    return VALUE(proa_readv(loop, op, fd, pieces, count, offset, slot_done));
+    return VALUE(proa_readv, loop, fd, pieces, count, offset);
 }
 
 static int64_t write_pieces(proa_fd fd, unsigned count, uint64_t offset)
 {
-    return VALUE(proa_writev(loop, op, fd, pieces, count, offset, slot_done));
+    return VALUE(proa_writev, loop, fd, pieces, count, offset);
 }
 
 /* All of `data` in so many pieces of odd sizes, some of them empty. */

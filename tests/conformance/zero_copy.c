@@ -2,6 +2,7 @@
  * by reference where the engine can, by value elsewhere and told so. Over loopback the kernel copies as it delivers, but
  * what waits for a peer that does not read lies in the sender's memory alone: there a final that came early is found out. */
 #include "harness.h"
+#include "reader.h"
 
 #include "loop/loop.h"
 
@@ -78,25 +79,6 @@ static bool parcel_arrived(const struct parcel *parcel)
 static bool parcel_failed(const struct parcel *parcel, int error)
 {
     return parcel->slot.mores == 0 && parcel->slot.finals == 1 && parcel->slot.value == error;
-}
-
-struct reader {
-    int far;
-    uint64_t at;
-    bool holds;
-};
-
-/* Reads on, and checks every byte by its place in the stream. Returns whether that has ended. */
-static bool reader_step(struct reader *reader, size_t size_max)
-{
-    static uint8_t data[65536];
-    ssize_t count = recv(reader->far, data, size_max < sizeof(data) ? size_max : sizeof(data), MSG_DONTWAIT);
-
-    if (count <= 0)
-        return count == 0;
-    reader->holds &= pattern_holds(data, (size_t)count, reader->at);
-    reader->at += (uint64_t)count;
-    return false;
 }
 
 /* Turns the loop while the far end reads, until both are through. */
@@ -298,6 +280,14 @@ static void test_close_accepted(void)
     close_plain(far);
 }
 
+/* Underway to a peer that reads nothing. */
+static void send_unread(struct parcel *parcel, size_t size, proa_fd *ret_near, int *ret_far)
+{
+    pair_connect(ret_near, ret_far);
+    parcel_send(parcel, *ret_near, memory, size);
+    loop_run_for(loop, 2 * MS);
+}
+
 static void test_loop_close(size_t size)
 {
     struct parcel parcel;
@@ -305,9 +295,7 @@ static void test_loop_close(size_t size)
     int far;
 
     test_case("the loop's close, the peer reads nothing of %zu", size);
-    pair_connect(&near, &far);
-    parcel_send(&parcel, near, memory, size);
-    loop_run_for(loop, 2 * MS);
+    send_unread(&parcel, size, &near, &far);
     proa_loop_close(loop);
     HOLDS(size == HELD ? parcel_arrived(&parcel) : parcel_failed(&parcel, -ECANCELED));
     loop = loop_open();
@@ -324,9 +312,7 @@ static void test_early_closer(size_t size)
     int far;
 
     test_case("the peer goes away, having read nothing of %zu", size);
-    pair_connect(&near, &far);
-    parcel_send(&parcel, near, memory, size);
-    loop_run_for(loop, 2 * MS);
+    send_unread(&parcel, size, &near, &far);
     close_plain(far);
     RUN_UNTIL(loop, parcel.slot.finals);
     HOLDS(size == HELD ? parcel_arrived(&parcel)

@@ -7,20 +7,12 @@
 #include <string.h>
 
 #include "../check.h"
+#include "random.h"
 
 enum { COUNT = 2000 };
 
 static proa_op ops[COUNT];
 static bool held[COUNT];
-static uint32_t state = 2463534242u;
-
-static uint32_t random_below(uint32_t limit)
-{
-    state ^= state << 13;
-    state ^= state >> 17;
-    state ^= state << 5;
-    return state % limit;
-}
 
 static proa_op *earliest(void)
 {

@@ -5,21 +5,13 @@
 #include <string.h>
 
 #include "../check.h"
+#include "random.h"
 
 enum { COUNT = 50 };
 
 static proa_op ops[COUNT];
 static size_t expected[COUNT], expected_count;
 static struct op_list list;
-static uint32_t state = 2463534242u;
-
-static uint32_t random_below(uint32_t limit)
-{
-    state ^= state << 13;
-    state ^= state >> 17;
-    state ^= state << 5;
-    return state % limit;
-}
 
 static bool is_as_expected(void)
 {
