@@ -9,7 +9,7 @@
 
 #include "loop/loop.h"
 
-enum { COUNT_FROM = 1000000, NTH_MAX = 3, TURNS_MAX = 8000 };
+enum { COUNT_FROM = 1000000, NTH_MAX = 3, NTH_MAX_SLOW = 2, TURNS_MAX = 8000 };
 
 static struct sys_fault plan[SYS_CALL_COUNT];
 
@@ -180,20 +180,30 @@ static void strike(const struct kind *kind, enum sys_call call, const struct fau
         fprintf(stderr, "    descriptors: %d, then %d\n", before, fd_count());
 }
 
+/* Strikes the Nth call of a sort in every way; under a sanitizer in fewer ways from the second call on, for how the errors
+ * that an op shows differ has been seen with the first. */
+static void strike_nth(const struct kind *kind, enum sys_call call, uint32_t nth)
+{
+    bool shown = false;
+
+    for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+        if (!is_sensible(kind, call, &faults[i]) || (test_slow() && nth > 0 && shown && !faults[i].hidden))
+            continue;
+        shown |= !faults[i].hidden;
+        strike(kind, call, &faults[i], nth);
+    }
+}
+
 static void test_kind(const struct kind *kind)
 {
-    uint32_t counts[SYS_CALL_COUNT];
+    uint32_t counts[SYS_CALL_COUNT], nth_max = test_slow() ? NTH_MAX_SLOW : NTH_MAX;
 
     if (kind->traits & (SLOW | STEADFAST))
         return;
     count_calls(kind, counts);
     for (int call = 0; call < SYS_CALL_COUNT; call++) {
-        for (uint32_t nth = 0; nth < counts[call] && nth < NTH_MAX; nth++) {
-            for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
-                if (is_sensible(kind, call, &faults[i]))
-                    strike(kind, call, &faults[i], nth);
-            }
-        }
+        for (uint32_t nth = 0; nth < counts[call] && nth < nth_max; nth++)
+            strike_nth(kind, call, nth);
     }
 }
 

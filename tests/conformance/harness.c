@@ -592,31 +592,46 @@ int temp_file(const char *name, const void *data, size_t size)
     return fd;
 }
 
-/* A byte of a 64-bit mix of its offset: a lost, doubled or swapped block cannot look right. */
-static uint8_t pattern_byte(uint64_t offset)
+/* Words are a mix of their number: a lost, doubled or swapped block cannot look right. */
+static uint64_t pattern_word(uint64_t number)
 {
-    uint64_t x = offset / 8 + 1;
+    uint64_t x = number + 1;
 
     x *= UINT64_C(0x9e3779b97f4a7c15);
     x ^= x >> 29;
     x *= UINT64_C(0xbf58476d1ce4e5b9);
-    return (uint8_t)(x >> (offset % 8 * 8));
+    return x;
+}
+
+/* How many bytes are left of the word at `offset`, and of the memory. */
+static size_t pattern_part(uint64_t offset, size_t left)
+{
+    size_t part = 8 - offset % 8;
+
+    return part < left ? part : left;
 }
 
 void pattern_fill(void *data, size_t size, uint64_t offset)
 {
     uint8_t *bytes = data;
 
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = pattern_byte(offset + i);
+    for (size_t at = 0, part; at < size; at += part) {
+        uint64_t word = pattern_word((offset + at) / 8);
+
+        part = pattern_part(offset + at, size - at);
+        memcpy(bytes + at, (const uint8_t *)&word + (offset + at) % 8, part);
+    }
 }
 
 bool pattern_holds(const void *data, size_t size, uint64_t offset)
 {
     const uint8_t *bytes = data;
 
-    for (size_t i = 0; i < size; i++) {
-        if (bytes[i] != pattern_byte(offset + i))
+    for (size_t at = 0, part; at < size; at += part) {
+        uint64_t word = pattern_word((offset + at) / 8);
+
+        part = pattern_part(offset + at, size - at);
+        if (memcmp(bytes + at, (const uint8_t *)&word + (offset + at) % 8, part) != 0)
             return false;
     }
     return true;

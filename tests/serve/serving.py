@@ -213,14 +213,14 @@ class Server:
 
 
 def read_all(client):
-    data = b''
+    data = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while True:
             more = client.recv(1 << 16)
             if not more:
                 break
             data += more
-    return data
+    return bytes(data)
 
 
 def read_until(client, end):
