@@ -607,6 +607,51 @@ static void test_no_stream(void)
     crossing_close(&crossing);
 }
 
+/* What is found out about a socket that is treated as a file, one of unknown kind before its sends or one of our own beside
+ * them, says nothing of the sends: all end, and so does the close behind them. */
+static void test_treated_as_file(bool known)
+{
+    proa_loop *loop = loop_open();
+    proa_address there_address, here_address;
+    int there = far_datagrams("127.0.0.1:0", &there_address), far;
+    proa_datagram datagram = {.data = "x", .size = 1, .peer = there_address}, datagrams[4];
+    struct slot read = {0}, sent_file = {0}, sends[4] = {0};
+    proa_fd fd = known ? datagrams_on(loop, "127.0.0.1:0", 0, &here_address)
+                       : proa_fd_of(far_datagrams("127.0.0.1:0", &here_address)),
+            near;
+    char data[8];
+
+    test_case("a datagram socket is treated as a file %s its sends", known ? "beside" : "before");
+    pair_open(loop, TCP, &near, &far);
+    REQUIRE(connect(there, &here_address.as.any, here_address.size) == 0 && write(there, "hello", 5) == 5);
+    if (known)
+        HOLDS(send_now(loop, fd, &datagram) == 1);
+    else
+        proa_read(loop, &read.op, fd, data, sizeof(data), 0, slot_done);
+    for (size_t i = 0; i < ARRAY_SIZE(sends); i++) {
+        datagrams[i] = datagram;
+        proa_send_to(loop, &sends[i].op, fd, &datagrams[i], slot_done);
+    }
+    if (known) {
+        proa_loop_run(loop, PROA_NO_WAIT); /* they are with a ring */
+        proa_read(loop, &read.op, fd, data, sizeof(data), 0, slot_done);
+    }
+    proa_send_file(loop, &sent_file.op, near, fd, 0, 1, slot_done);
+    RUN_UNTIL(loop, read.finals && sent_file.finals);
+    HOLDS(read.value == 5 && sent_file.value == -ESPIPE);
+    for (size_t i = 0; i < ARRAY_SIZE(sends); i++) {
+        RUN_UNTIL(loop, sends[i].finals);
+        HOLDS(sends[i].value == 1);
+    }
+    for (int i = 0; i < 2; i++) /* the second only where the end of the first was noticed */
+        HOLDS(send_now(loop, fd, &datagram) == 1);
+    close_now(loop, fd);
+    close_now(loop, near);
+    close_plain(there);
+    close_plain(far);
+    proa_loop_close(loop);
+}
+
 /* A foreign socket, blocking as most are, does as well. */
 static void test_foreign(void)
 {
@@ -788,6 +833,8 @@ int main(int argc, char **argv)
     test_no_room();
     test_stream();
     test_no_stream();
+    test_treated_as_file(false);
+    test_treated_as_file(true);
     test_foreign();
     test_descriptors_stay_out(false);
     test_descriptors_stay_out(true);

@@ -474,6 +474,109 @@ static void test_idle(void)
     close_scene();
 }
 
+/* What was received is no silence, though nobody takes it. What seemed full may have a little room after all. */
+static void test_received_is_activity(uint8_t mover)
+{
+    const proa_relay_way *way = scene.relaying.way;
+    uint64_t before_ns, bytes, sent = 0;
+
+    test_case("%s: what only comes is activity, too", mover_names[mover]);
+    open_scene(TCP, mover);
+    far_fill(scene.near[1].handle);
+    scene.relaying.idle_timeout_ns = 3600 * PROA_SECOND_NS;
+    start_relay();
+    do {
+        bytes = way->bytes;
+        before_ns = proa_now(scene.loop);
+        loop_run_for(scene.loop, MS);
+        REQUIRE(send(scene.far[0], "x", 1, MSG_NOSIGNAL) == 1);
+        sent++;
+        RUN_UNTIL(scene.loop, way->bytes + way->unsent + way->held == sent);
+    } while (way->bytes > bytes);
+    HOLDS(scene.relaying.active_ns > before_ns);
+    proa_cancel(&scene.slot.op);
+    RUN_UNTIL(scene.loop, scene.slot.finals);
+    close_scene();
+}
+
+/* A timer that lies beyond all time is none that is due at once, over and over. */
+static void test_never_idle(uint64_t timeout_ns)
+{
+    uint64_t started;
+
+    test_case("a timeout beyond all time");
+    open_scene(TCP, PROA_RELAY_AUTO);
+    scene.relaying.idle_timeout_ns = timeout_ns;
+    scene.way[0].sends_on = scene.way[1].sends_on = true;
+    start_relay();
+    started = proa_loop_meters(scene.loop).ops_started;
+    loop_run_for(scene.loop, 5 * MS);
+    HOLDS(proa_loop_meters(scene.loop).ops_started == started + 1 && scene.slot.finals == 0);
+    scene.way[0].to_send = 100;
+    scene.way[0].sends_on = scene.way[1].sends_on = false;
+    finish();
+    check_whole();
+    close_scene();
+}
+
+/* Whatever turn the relay ends in, the timer is due in that one, too. */
+static void test_idle_at_the_end(uint8_t mover)
+{
+    unsigned turns = 0;
+
+    test_case("%s: the timer is due as the relay ends", mover_names[mover]);
+    open_scene(TCP, mover);
+    scene.relaying.idle_timeout_ns = 3600 * PROA_SECOND_NS;
+    scene.way[0].to_send = scene.way[1].to_send = 1000;
+    start_relay();
+    while (!scene.slot.finals && turns < 20000) {
+        turns += scene.relaying.parts == 1; /* none but the timer */
+        if (scene.relaying.idle.state == OP_IN_FLIGHT)
+            timing_set(scene.loop, &scene.relaying.idle, 1);
+        step();
+    }
+    HOLDS(turns <= 1);
+    proa_cancel(&scene.slot.op);
+    finish();
+    check_whole();
+    close_scene();
+}
+
+/* Who is woken for a pipe and has no more use for it leaves it to the next. */
+static void test_pipe_passed_on(void)
+{
+    static proa_relaying first;
+    int32_t pipes[PIPES_MAX][2];
+    struct slot slot = {0};
+    proa_fd near[2];
+    int far[2];
+
+    test_case("a pipe comes as the relay that waits for it ends");
+    open_scene(TCP, PROA_RELAY_SPLICE);
+    for (int i = 0; i < 2; i++)
+        pair_open(scene.loop, TCP, &near[i], &far[i]);
+    for (size_t i = 0; i < PIPES_MAX; i++)
+        REQUIRE(pipe_lend(scene.loop, pipes[i]) == 0);
+    first = (proa_relaying){.mover = PROA_RELAY_SPLICE};
+    proa_relay(scene.loop, &slot.op, &first, scene.pool, near[0], near[1], slot_done);
+    scene.way[0].to_send = scene.way[1].to_send = 1000;
+    start_relay();
+    RUN_UNTIL(scene.loop, scene.loop->pipes.waiting == 4);
+    pipe_return(scene.loop, pipes[0], 1);
+    proa_cancel(&slot.op);
+    RUN_UNTIL(scene.loop, slot.finals);
+    HOLDS(slot.value == -ECANCELED);
+    finish();
+    check_whole();
+    for (size_t i = 1; i < PIPES_MAX; i++)
+        pipe_return(scene.loop, pipes[i], 1);
+    for (int i = 0; i < 2; i++) {
+        close_now(scene.loop, near[i]);
+        close_plain(far[i]);
+    }
+    close_scene();
+}
+
 /* A far end that is another thread: nothing but its bytes turns the loop. */
 struct program {
     pthread_t thread;
@@ -631,6 +734,15 @@ int main(int argc, char **argv)
     test_endings();
     test_faults();
     test_idle();
+    test_never_idle(PROA_NEVER);
+    test_never_idle(PROA_NEVER - 1);
+    test_idle_at_the_end(PROA_RELAY_COPY);
+    if (can_splice()) {
+        test_received_is_activity(PROA_RELAY_COPY);
+        test_received_is_activity(PROA_RELAY_SPLICE);
+        test_idle_at_the_end(PROA_RELAY_SPLICE);
+        test_pipe_passed_on();
+    }
     test_refusals();
     if (can_splice() && !test_slow()) {
         test_few_pipes(PROA_RELAY_AUTO);
