@@ -323,7 +323,7 @@ static void test_queued_send_cancelled(void)
     }
     RUN_UNTIL(loop, slots[0].finals && slots[1].finals && slots[3].finals);
     HOLDS(slots[0].value == STUCK_SIZE && slots[1].value == 1 && slots[3].value == 1);
-    HOLDS(read(far, tail, 2) == 2 && tail[0] == 'B' && tail[1] == 'D');
+    HOLDS(far_read(far, tail, 2) == 2 && tail[0] == 'B' && tail[1] == 'D');
     HOLDS(far_drain(far) == 0);
     close_now(loop, near);
     close_plain(far);

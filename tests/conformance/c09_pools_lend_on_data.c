@@ -122,27 +122,19 @@ static void starve(void)
     party.keep = true;
     for (size_t i = 0; i < party.count; i++)
         say(&party.connections[i], 10);
-    RUN_UNTIL(party.loop, kept_count(&party) == BUFFERS);
+    RUN_UNTIL(party.loop, kept_count(&party) == BUFFERS && starved(&party) >= 1);
     loop_run_for(party.loop, 2 * MS);
 }
 
 static void test_starved_wait(void)
 {
-    proa_meters before, after;
-    uint64_t cpu;
     size_t served = 0;
 
     test_case("an empty pool: wait, no spin");
     party_open(&party, CONNECTIONS, TCP);
     starve();
     HOLDS(kept_count(&party) == BUFFERS);
-    HOLDS(starved(&party) >= 1);
-    before = proa_loop_meters(party.loop);
-    cpu = cpu_ns();
-    loop_run_for(party.loop, 100 * MS);
-    after = proa_loop_meters(party.loop);
-    HOLDS(cpu_ns() - cpu < 30 * MS);
-    HOLDS(after.wake_ups - before.wake_ups < 30);
+    HOLDS(loop_rests(party.loop, 100 * MS, 30));
     for (size_t i = 0; i < party.count; i++)
         REQUIRE(party.connections[i].slot.finals == 0);
 
@@ -229,8 +221,8 @@ static void test_end_of_stream(void)
 static void test_flood(bool keep)
 {
     struct connection *loud = &party.connections[0];
-    /* With SQPOLL the loop turns while others work. */
-    unsigned turns = 0, turns_max = test_has(PROA_FEATURE_SQPOLL) ? 200000 : 2000, waiting = 9;
+    /* Where others make the calls the scheduler says when: that the case comes to its end is all that can be asked. */
+    unsigned turns = 0, turns_max = test_hands_over() ? UINT32_MAX : 2000, waiting = 9;
     static char flood[65536];
 
     test_case("a flood, buffers %s", keep ? "returned late" : "returned at once");

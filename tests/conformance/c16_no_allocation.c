@@ -8,7 +8,7 @@ static proa_loop *fresh_loop(void)
     proa_loop *loop = loop_open();
 
     if (test_slow())
-        sleep_ms(20);
+        threads_await_rest();
     return loop;
 }
 

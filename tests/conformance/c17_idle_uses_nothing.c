@@ -5,32 +5,52 @@
 #include <poll.h>
 #include <sys/resource.h>
 
-enum { WATCH_MS = 100, WAKE_UPS_MAX = 6, CALLS_MAX = 64 };
+enum { WATCH_MS = 100, WAKE_UPS_MAX = 6, CALLS_MAX = 64, TRIES = 30 };
 
 static struct slot slots[16];
 static struct stage stage;
 static char data[256];
 
+/* What the loop, its thread and the whole process did in that time. */
+struct account {
+    uint64_t wake_ups, system_calls, cpu_ns, process_ns;
+};
+
+static struct account account_of(proa_loop *loop, uint64_t ns)
+{
+    proa_meters before = proa_loop_meters(loop), after;
+    uint64_t cpu = cpu_ns(), process = cpu_process_ns();
+
+    loop_run_for(loop, ns);
+    after = proa_loop_meters(loop);
+    return (struct account){
+        .wake_ups = after.wake_ups - before.wake_ups,
+        .system_calls = after.system_calls - before.system_calls,
+        .cpu_ns = cpu_ns() - cpu,
+        .process_ns = cpu_process_ns() - process,
+    };
+}
+
+static bool is_rest(const struct account *account)
+{
+    return account->wake_ups <= WAKE_UPS_MAX && account->system_calls <= CALLS_MAX &&
+           account->cpu_ns < WATCH_MS * MS / 5 && account->process_ns < WATCH_MS * MS / 3;
+}
+
+/* What was begun before takes its time, on a busy machine more of it, and then there is rest: always, or never. */
 static void watch(proa_loop *loop, const char *name)
 {
-    proa_meters before, after;
-    uint64_t cpu, process;
+    struct account account;
+    int tries = 0;
 
     test_case("%s", name);
-    loop_run_for(loop, 20 * MS);
-    before = proa_loop_meters(loop);
-    cpu = cpu_ns();
-    process = cpu_process_ns();
-    loop_run_for(loop, WATCH_MS * MS);
-    cpu = cpu_ns() - cpu;
-    process = cpu_process_ns() - process;
-    after = proa_loop_meters(loop);
-    if (!HOLDS(after.wake_ups - before.wake_ups <= WAKE_UPS_MAX))
-        fprintf(stderr, "    wake-ups: %llu\n", (unsigned long long)(after.wake_ups - before.wake_ups));
-    if (!HOLDS(after.system_calls - before.system_calls <= CALLS_MAX))
-        fprintf(stderr, "    system calls: %llu\n", (unsigned long long)(after.system_calls - before.system_calls));
-    HOLDS(cpu < WATCH_MS * MS / 5);
-    HOLDS(process < WATCH_MS * MS / 3);
+    do
+        account = account_of(loop, WATCH_MS * MS);
+    while (!is_rest(&account) && ++tries < TRIES);
+    if (!HOLDS(is_rest(&account)))
+        fprintf(stderr, "    %llu wake-ups, %llu system calls, %llu us, the process %llu us\n",
+                (unsigned long long)account.wake_ups, (unsigned long long)account.system_calls,
+                (unsigned long long)account.cpu_ns / 1000, (unsigned long long)account.process_ns / 1000);
 }
 
 static proa_loop *scene_open(const char *kind)
@@ -57,7 +77,6 @@ static void test_armed(void)
         stage_set(&stages[i], &kinds[i], loop);
         stage_start(&stages[i]);
     }
-    loop_run_for(loop, 250 * MS); /* full sockets take a little more as late acknowledgements come */
     watch(loop, "every kind that waits, armed");
     for (size_t i = 0; i < kind_count; i++) {
         if (stages[i].blocker_count)
@@ -191,7 +210,6 @@ static void test_paused(void)
 {
     proa_loop *loop = scene_open("accept_many");
     struct rlimit normal, low;
-    uint64_t wake_ups, cpu;
 
     test_case("an accept that waits for a descriptor");
     REQUIRE(getrlimit(RLIMIT_NOFILE, &normal) == 0);
@@ -200,12 +218,8 @@ static void test_paused(void)
     low.rlim_cur = 3;
     REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
     stage_start(&stage);
-    loop_run_for(loop, 20 * MS);
-    wake_ups = proa_loop_meters(loop).wake_ups;
-    cpu = cpu_ns();
-    loop_run_for(loop, WATCH_MS * MS);
-    HOLDS(cpu_ns() - cpu < WATCH_MS * MS / 5);
-    HOLDS(proa_loop_meters(loop).wake_ups - wake_ups < WATCH_MS);
+    RUN_UNTIL(loop, proa_loop_meters(loop).accepts_paused);
+    HOLDS(loop_rests(loop, WATCH_MS * MS, WATCH_MS));
     HOLDS(stage.slot.mores == 0);
     REQUIRE(setrlimit(RLIMIT_NOFILE, &normal) == 0);
     RUN_UNTIL(loop, stage.slot.mores);

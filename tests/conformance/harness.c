@@ -11,8 +11,8 @@
 #include "kinds.h"
 #include "sim_calls.h"
 
-/* Far more than any case needs, also under sanitizers on a busy machine: it only tells hanging from working. */
-enum { LIMIT_S = 60 };
+/* Far more than any case needs, also on a busy machine: it only tells hanging from working. */
+enum { LIMIT_S = 60, SLOW_LIMIT_S = 240 };
 
 static char current_test[64] = "?";
 static char current_case[160] = "start";
@@ -57,12 +57,17 @@ static void on_alarm(int number)
     _exit(1);
 }
 
+static void restart_limit(void)
+{
+    alarm(test_slow() ? SLOW_LIMIT_S : LIMIT_S);
+}
+
 static void limit_time(void)
 {
     struct sigaction action = {.sa_handler = on_alarm};
 
     sigaction(SIGALRM, &action, NULL);
-    alarm(LIMIT_S);
+    restart_limit();
 }
 
 static bool report_on(const char *name, int (*inspect)(size_t, proa_engine_report *), proa_engine_report *ret_report)
@@ -74,12 +79,12 @@ static bool report_on(const char *name, int (*inspect)(size_t, proa_engine_repor
     return false;
 }
 
-/* Whether what is wished for is there on this host. */
+/* Whether what is wished for is there on this host. To look costs time: one of them starts a thousand threads. */
 static bool features_available(proa_feature_report *ret_report)
 {
     proa_engine_report engine;
 
-    for (size_t i = 0; proa_engine_inspect(i, &engine); i++)
+    for (size_t i = 0; wishes && proa_engine_inspect(i, &engine); i++)
         for (size_t j = 0; strcmp(engine.name, engine_name) == 0 && proa_engine_feature(i, j, ret_report); j++)
             if (ret_report->feature & wishes && !ret_report->available)
                 return false;
@@ -204,7 +209,7 @@ void test_case(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(current_case, sizeof(current_case), format, arguments);
     va_end(arguments);
-    alarm(LIMIT_S);
+    restart_limit();
     if (getenv("TEST_VERBOSE"))
         fprintf(stderr, "case: %s\n", current_case);
 }
@@ -217,6 +222,11 @@ const char *test_case_name(void)
 const char *test_engine(void)
 {
     return engine_name;
+}
+
+bool test_hands_over(void)
+{
+    return strcmp(engine_name, "threads") == 0 || test_has(PROA_FEATURE_SQPOLL);
 }
 
 bool test_lane(const char *name)
@@ -273,6 +283,21 @@ void loop_run_for(proa_loop *loop, uint64_t ns)
 
     proa_timer(loop, &timer.op, clock_ns() + ns, slot_done);
     RUN_UNTIL(loop, timer.finals);
+}
+
+/* What is late on a busy machine, a kernel's thread that is still to fall asleep among it, spoils some intervals. */
+bool loop_rests(proa_loop *loop, uint64_t ns, uint64_t wake_ups_max)
+{
+    enum { TRIES = 50 };
+
+    for (int i = 0; i < TRIES; i++) {
+        uint64_t wake_ups = proa_loop_meters(loop).wake_ups, cpu = cpu_ns();
+
+        loop_run_for(loop, ns);
+        if (proa_loop_meters(loop).wake_ups - wake_ups <= wake_ups_max && cpu_ns() - cpu < ns / 4)
+            return true;
+    }
+    return false;
 }
 
 static _Atomic uint64_t orders; /* some tests have a loop on each of several threads */
@@ -502,7 +527,21 @@ bool far_wait(int fd)
 {
     struct pollfd entry = {.fd = fd, .events = POLLIN};
 
-    return poll(&entry, 1, 5000) == 1;
+    return poll(&entry, 1, -1) == 1;
+}
+
+size_t far_read(int fd, void *data, size_t size)
+{
+    size_t used = 0;
+    ssize_t count = 1;
+
+    while (used < size && count != 0) {
+        REQUIRE(far_wait(fd));
+        count = recv(fd, (char *)data + used, size - used, MSG_DONTWAIT);
+        REQUIRE(count >= 0 || errno == EAGAIN);
+        used += count > 0 ? (size_t)count : 0;
+    }
+    return used;
 }
 
 bool far_ended(int fd)
@@ -701,6 +740,43 @@ void sleep_ms(unsigned ms)
         return;
     while (nanosleep(&time, &time) < 0 && errno == EINTR)
         continue;
+}
+
+/* Of a thread, "name (its name) state": proc(5). The kernel's own, which a ring has here, allocate nothing. */
+static bool thread_is_busy(const char *id)
+{
+    char path[64], line[128] = "";
+    const char *name_end;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", id);
+    file = fopen(path, "re");
+    if (!file)
+        return false; /* it has ended */
+    if (!fgets(line, sizeof(line), file))
+        line[0] = '\0';
+    fclose(file);
+    name_end = strrchr(line, ')');
+    return name_end && name_end[2] != 'S' && !strstr(line, "(iou-");
+}
+
+static bool others_are_busy(void)
+{
+    DIR *folder = opendir("/proc/self/task");
+    const struct dirent *entry;
+    bool busy = false;
+
+    REQUIRE(folder != NULL);
+    while ((entry = readdir(folder)))
+        busy |= entry->d_name[0] != '.' && atoi(entry->d_name) != gettid() && thread_is_busy(entry->d_name);
+    closedir(folder);
+    return busy;
+}
+
+void threads_await_rest(void)
+{
+    while (others_are_busy())
+        sleep_ms(1);
 }
 
 /* xorshift32: the same numbers on every run, so that a failure comes again. TEST_SEED changes them. */

@@ -33,6 +33,7 @@ bool test_lane(
     const char *name);     /* the loops have that file lane, by default "pool", or "" where the engine needs none */
 bool test_simulated(void); /* the loops are on a machine, whose calls the test's own are, and where time is virtual */
 bool test_has(uint32_t features); /* the test runs with one of them, PROA_FEATURE_... */
+bool test_hands_over(void);       /* other threads make the calls of its ops, each when it has its turn */
 bool test_slow(void);             /* under a sanitizer: do less of what is only more of the same */
 _Noreturn void test_fatal(const char *file, int line, const char *what);
 
@@ -52,8 +53,11 @@ proa_loop *loop_open_with(proa_loop_options options);
             proa_loop_run((loop), PROA_ONCE); \
     } while (0)
 
-/* Runs the loop for that long: for what must not happen. */
+/* Runs the loop for that long: for what must not happen. What must is waited for with RUN_UNTIL, as long as it takes. */
 void loop_run_for(proa_loop *loop, uint64_t ns);
+
+/* Whether there comes a time of that length in which the loop has next to nothing to do. */
+bool loop_rests(proa_loop *loop, uint64_t ns, uint64_t wake_ups_max);
 
 /* An op with all that became of it. Zero it before use; slot_done is its callback. */
 struct slot {
@@ -111,6 +115,7 @@ void set_size(int fd, int option, int size); /* SO_SNDBUF, SO_RCVBUF; a direct o
 size_t far_fill(int fd);                     /* writes until it would block */
 size_t far_drain(int fd);                    /* reads until it would block or ends */
 bool far_wait(int fd);                       /* until there is something to read */
+size_t far_read(int fd, void *data, size_t size); /* waits for all of it, or the end */
 bool far_ended(int fd);                      /* end of stream, or reset; waits for it */
 bool fd_is_open(int fd);
 
@@ -137,6 +142,7 @@ uint64_t cpu_ns(void);                /* of this thread */
 uint64_t cpu_process_ns(void);
 uint64_t clock_ns(void);
 void sleep_ms(unsigned ms);
+void threads_await_rest(void); /* until all others of the process have started, and sleep */
 uint32_t random_below(uint32_t limit);
 
 /* Children. What they print on stderr is kept, its first 4 KiB. */

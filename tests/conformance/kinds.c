@@ -111,16 +111,21 @@ static void set_stalled(struct stage *stage)
 }
 
 /* The same, whoever knows the socket's number: of what is sent without copy nothing is taken, for the peer that does not
- * read would keep it, whatever ends the op. */
+ * read would keep it, whatever ends the op. Where late acknowledgements still made room, there is more to fill. */
 static void set_full(struct stage *stage)
 {
-    struct slot filling = {0};
+    unsigned in_vain = 0;
 
     set_stalled(stage);
-    proa_send(stage->loop, &filling.op, stage->fd, stage->data, stage->size, slot_done);
-    loop_run_for(stage->loop, MS);
-    proa_cancel(&filling.op);
-    RUN_UNTIL(stage->loop, filling.finals);
+    while (in_vain < 3) {
+        struct slot filling = {0};
+
+        proa_send(stage->loop, &filling.op, stage->fd, stage->data, stage->size, slot_done);
+        loop_run_for(stage->loop, MS);
+        proa_cancel(&filling.op);
+        RUN_UNTIL(stage->loop, filling.finals);
+        in_vain = proa_sent(&filling.op) ? 0 : in_vain + 1;
+    }
 }
 
 static void set_file(struct stage *stage)

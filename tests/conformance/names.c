@@ -229,7 +229,8 @@ static void test_answers(struct name_server *server)
     test_case("a server that fails is asked again, one that refuses, too");
     look_up(resolver, "failing.example:1", &look);
     expect_error(&look, EREMOTEIO, "the name server could not find out");
-    HOLDS(known("failing.example")->asked[0] == TRIES);
+    HOLDS(known("failing.example")->asked[0] > 1 && known("failing.example")->asked[0] <= TRIES);
+    HOLDS(!test_simulated() || known("failing.example")->asked[0] == TRIES);
     look_up(resolver, "refusing.example:1", &look);
     expect_error(&look, EPERM, "the name server refuses to answer");
     proa_resolver_close(resolver);
@@ -294,7 +295,7 @@ static void test_many(struct name_server *server)
     size_t count = test_slow() ? COUNT_SLOW : COUNT;
     struct look *looks = calloc(count, sizeof(*looks));
     proa_resolver_options options = {
-        .servers = name_server_text(server), .search = "", .hosts_path = "", .timeout_ms = 2000};
+        .servers = name_server_text(server), .search = "", .hosts_path = "", .timeout_ms = 2000, .tries = TRIES};
     proa_resolver *resolver;
     char name[64];
 

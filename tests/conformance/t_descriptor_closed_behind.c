@@ -33,7 +33,7 @@ static void echo_once(proa_fd near, int far, const char *what)
         fprintf(stderr, "    %s: value %lld\n", what, (long long)receive.value);
     proa_send(loop, &sending.op, near, "back", 4, slot_done);
     RUN_UNTIL(loop, sending.finals);
-    HOLDS(sending.value == 4 && read(far, back, sizeof(back)) == 4);
+    HOLDS(sending.value == 4 && far_read(far, back, 4) == 4);
 }
 
 /* The same number, again and again, each time a new socket, sometimes at its end or reset. */
@@ -168,14 +168,6 @@ static void test_two_numbers(void)
     close_plain(far);
 }
 
-static void expect_rest(void)
-{
-    uint64_t wake_ups = proa_loop_meters(loop).wake_ups;
-
-    loop_run_for(loop, 20 * MS);
-    HOLDS(proa_loop_meters(loop).wake_ups - wake_ups <= 4);
-}
-
 /* What is still watched under a number that was closed, or is another's by now, is not reported for ever. */
 static void test_rests(void)
 {
@@ -188,7 +180,7 @@ static void test_rests(void)
     plain_pair(TCP, &near, &far);
     echo_once(near, far, "echo");
     close_plain(near.handle);
-    expect_rest();
+    HOLDS(loop_rests(loop, 20 * MS, 4));
     close_plain(far);
 
     test_case("closed behind, a listener takes the number, and the loop rests");
@@ -203,7 +195,7 @@ static void test_rests(void)
     REQUIRE(listening.value == near.handle);
     REQUIRE(proa_local_address(NULL, near, &bound) == 0);
     talker = far_connect(&bound);
-    expect_rest();
+    HOLDS(loop_rests(loop, 20 * MS, 4));
     proa_accept(loop, &accepted.op, near, slot_done);
     RUN_UNTIL(loop, accepted.finals);
     REQUIRE(accepted.value >= 0);

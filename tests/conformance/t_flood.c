@@ -73,7 +73,7 @@ static bool all_answered(unsigned round)
 /* Where threads make the calls, the scheduler says when each has its turn: that all are answered is what can be asked. */
 static uint64_t turns_max(void)
 {
-    return strcmp(test_engine(), "threads") == 0 || test_has(PROA_FEATURE_SQPOLL) ? UINT64_MAX : TURNS_MAX;
+    return test_hands_over() ? UINT64_MAX : TURNS_MAX;
 }
 
 /* One turn hears all questions, since they came before it; some more are for engines that answer from elsewhere. */
@@ -91,7 +91,7 @@ static void test_round(unsigned round)
     for (size_t i = 0; i < POLITE; i++) {
         char answer[8];
 
-        HOLDS(read(polite[i].far, answer, sizeof(answer)) == 4 && memcmp(answer, "ask?", 4) == 0);
+        HOLDS(far_read(polite[i].far, answer, 4) == 4 && memcmp(answer, "ask?", 4) == 0);
     }
 }
 

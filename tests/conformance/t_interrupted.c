@@ -61,7 +61,7 @@ int main(int argc, char **argv)
     pair_open(loop, TCP, &near, &far);
     interrupt_every(200);
     REQUIRE(pthread_create(&thread, NULL, storm, &self) == 0);
-    for (unsigned i = 0; i < 100; i++) {
+    for (unsigned i = 0; i < 100 || __atomic_load_n(&interruptions, __ATOMIC_RELAXED) <= 100; i++) {
         test_case("round %u", i);
         when = clock_ns() + MS;
         proa_timer(loop, &timer.op, when, slot_done);
@@ -85,7 +85,6 @@ int main(int argc, char **argv)
     HOLDS(sending.value == sizeof(bulk) && total == sizeof(bulk));
     __atomic_store_n(&storm_over, true, __ATOMIC_RELEASE);
     REQUIRE(pthread_join(thread, NULL) == 0);
-    HOLDS(interruptions > 100);
     close_now(loop, near);
     close_plain(far);
     close_plain(fd);

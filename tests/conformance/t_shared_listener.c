@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-enum { WORKERS = 4, CONNECTIONS = 100, BURST = 40, ANSWER = 'a' };
+enum { WORKERS = 4, CONNECTIONS = 100, BURST = 40, CLOSES = 4096, ANSWER = 'a' };
 
 static struct shared {
     _Atomic uint64_t waiting, accepted, wake_ups[WORKERS];
@@ -31,11 +31,11 @@ static void answer(int fd)
 {
     char byte = ANSWER;
 
-    send(fd, &byte, 1, MSG_NOSIGNAL); /* to a client that may be gone */
     shared->accepted++;
+    send(fd, &byte, 1, MSG_NOSIGNAL); /* to a client that may be gone */
 }
 
-static proa_op closing[CONNECTIONS];
+static proa_op closing[CLOSES];
 static unsigned closes;
 
 static void on_closed(proa_op *op, proa_result result)
@@ -48,7 +48,7 @@ static void on_taken(struct slot *slot, proa_result result)
 {
     REQUIRE(result.value >= 0);
     answer((int)result.value);
-    proa_close(slot->op.loop, &closing[closes++ % CONNECTIONS], proa_result_fd(result), on_closed);
+    proa_close(slot->op.loop, &closing[closes++ % CLOSES], proa_result_fd(result), on_closed);
 }
 
 static void work_with_proa(unsigned number)
@@ -78,6 +78,29 @@ static void work_by_hand(unsigned number)
     }
 }
 
+/* Whether its first thread waits: woken, it is not from that moment on (proc(5)). */
+static bool is_asleep(pid_t pid)
+{
+    char path[64], line[128] = "";
+    const char *name_end;
+    FILE *status;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    status = fopen(path, "re");
+    REQUIRE(status != NULL && fgets(line, sizeof(line), status));
+    fclose(status);
+    name_end = strrchr(line, ')');
+    REQUIRE(name_end != NULL);
+    return name_end[2] == 'S';
+}
+
+static void await_sleep(void)
+{
+    for (unsigned i = 0; i < WORKERS; i++)
+        while (!is_asleep(workers[i]))
+            sleep_ms(1);
+}
+
 static void start_workers(void (*work)(unsigned number))
 {
     memset(shared, 0, sizeof(*shared));
@@ -91,7 +114,7 @@ static void start_workers(void (*work)(unsigned number))
     }
     while (shared->waiting < WORKERS)
         sleep_ms(1);
-    sleep_ms(5);
+    await_sleep();
 }
 
 static void kill_worker(unsigned number)
@@ -149,7 +172,7 @@ static bool is_answered(int fd)
     struct pollfd entry = {.fd = fd, .events = POLLIN};
     char byte = 0;
 
-    return poll(&entry, 1, 10000) == 1 && recv(fd, &byte, 1, 0) == 1 && byte == ANSWER;
+    return poll(&entry, 1, -1) == 1 && recv(fd, &byte, 1, 0) == 1 && byte == ANSWER;
 }
 
 /* One after the other; meanwhile the workers go back to sleep. Returns how often they did, all together. */
@@ -162,7 +185,7 @@ static uint64_t sleeps_for_all(void)
 
         HOLDS(is_answered(far));
         close_plain(far);
-        sleep_ms(1);
+        await_sleep();
     }
     HOLDS(shared->accepted == CONNECTIONS);
     return sleeps() - before;
