@@ -339,6 +339,40 @@ static void test_direct(void)
     close_plain(crowd.file);
 }
 
+static bool submits_groups(void)
+{
+    return test_lane("libaio") || (strcmp(test_engine(), "uring") == 0 && !test_has(PROA_FEATURE_SQPOLL));
+}
+
+/* The device has the first ones while the others are started: 4, 8, 16 and 32 of them, by a call each. */
+static void test_groups(void)
+{
+    enum { READS = 100 };
+    size_t calls = 0, next = 4, size = 4;
+
+    test_case("O_DIRECT, in groups");
+    start_crowd("groups", O_DIRECT, blocks.aligned);
+    if (crowd.file < 0)
+        return;
+    RUN_UNTIL(loop, all_done());
+    memset(&crowd.slots, 0, READS * sizeof(crowd.slots[0]));
+    for (size_t i = 0; i < READS; i++) {
+        uint64_t before = proa_loop_meters(loop).system_calls;
+
+        CALL(proa_read(loop, &crowd.slots[i].op, proa_fd_of(crowd.file), blocks.aligned[i], BLOCK, i * BLOCK, slot_done));
+        /* With the first it asks what file that is. */
+        if (i == 0 || proa_loop_meters(loop).system_calls == before || !submits_groups())
+            continue;
+        HOLDS(i + 1 == next);
+        calls++;
+        next += size *= 2;
+    }
+    HOLDS(calls == 4 || !submits_groups());
+    RUN_UNTIL(loop, all_done());
+    HOLDS(check_crowd(blocks.aligned, BLOCK) == CROWD);
+    close_plain(crowd.file);
+}
+
 /* Some file systems do not, and machines have nothing but memory. */
 static bool knows_hot_reads(int file)
 {
@@ -493,6 +527,7 @@ int main(int argc, char **argv)
     test_close();
     test_shrinking();
     test_direct();
+    test_groups();
     test_cached();
     test_hot_turns();
     test_loop_close();
