@@ -5,8 +5,10 @@
 #include "engine/direct.h"
 
 /* HOT_MAX: the copying of more is worth a thread of its own. HOT_PER_TURN: what one turn of the loop may read in this way,
- * about a ms, before others have theirs. MISSES_MAX: after so many misses in a row of one file, one read in so many tries. */
-enum { HOT_MAX = 64 << 10, HOT_PER_TURN = 4 << 20, MISSES_MAX = 32 };
+ * about a ms, before others have theirs. HOT_ENOUGH: after so much the turn ends, and what it would start next is tried in
+ * the following one; the rest is for the callbacks that are due already. MISSES_MAX: after so many misses in a row of one
+ * file, one read in so many tries. */
+enum { HOT_MAX = 64 << 10, HOT_PER_TURN = 4 << 20, HOT_ENOUGH = HOT_PER_TURN / 2, MISSES_MAX = 32 };
 
 /* A miss makes the next tries rarer: after the Nth in a row N reads go by without. */
 static int is_worth_trying(struct engine_host *host, const proa_op *op)
@@ -54,4 +56,9 @@ int hot_read(struct engine_host *host, proa_op *op)
     host->hot_read += (uint32_t)got;
     op_done(host, op, got);
     return 1;
+}
+
+int hot_is_enough(const struct engine_host *host)
+{
+    return host->hot_read >= HOT_ENOUGH;
 }

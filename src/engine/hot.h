@@ -8,4 +8,7 @@
 /* Tries a read at an offset. Returns 1 where it is settled; 0 where it is to go the usual way, untouched. */
 int hot_read(struct engine_host *host, proa_op *op);
 
+/* Whether this turn has read so much that it is to end, and others have theirs. */
+int hot_is_enough(const struct engine_host *host);
+
 #endif

@@ -11,21 +11,20 @@
 #include <string.h>
 
 #include "engine/direct.h"
+#include "engine/groups.h"
 #include "engine/lane.h"
 #include "engine/pool.h"
 #include "sys/aio.h"
 
-/* IN_FLIGHT_MAX: those of all processes count against fs.aio-max-nr, 65536. SUBMIT_AT: what is started in one turn goes to
- * the device in groups of so many. With all of it at the end of the turn the device runs dry meanwhile, which at depth 16
- * cost 10 % of the reads. */
-enum { IN_FLIGHT_MAX = 256, BATCH_MAX = 64, SUBMIT_AT = 4 };
+/* IN_FLIGHT_MAX: those of all processes count against fs.aio-max-nr, 65536. */
+enum { IN_FLIGHT_MAX = 256, BATCH_MAX = 64 };
 
 struct lane {
     struct engine_host *host;
     io_context_t context;
     unsigned in_flight; /* with the kernel */
     proa_op *waiting;   /* the first that is not */
-    unsigned fresh;     /* started since the latest submit */
+    struct groups groups;
 };
 
 static void libaio_close(struct lane *lane)
@@ -63,6 +62,7 @@ static int libaio_open(struct engine_host *host, struct lane **ret_lane, char *r
     if (!lane)
         return -ENOMEM;
     lane->host = host;
+    groups_begin(&lane->groups);
     error = open_context(lane, ret_reason);
     if (error < 0) {
         libaio_close(lane);
@@ -134,12 +134,11 @@ static void refused(struct lane *lane)
     pool_start(lane->host->pool, op);
 }
 
-static void libaio_submit(struct lane *lane)
+static void submit_waiting(struct lane *lane)
 {
     struct iocb blocks[BATCH_MAX], *pointers[BATCH_MAX];
     unsigned count;
 
-    lane->fresh = 0;
     while ((count = prepare_batch(lane, blocks, pointers)) > 0) {
         int taken = sys_io_submit(&lane->host->sys, lane->context, count, pointers);
 
@@ -148,6 +147,12 @@ static void libaio_submit(struct lane *lane)
         else
             refused(lane);
     }
+}
+
+static void libaio_submit(struct lane *lane)
+{
+    submit_waiting(lane);
+    groups_begin(&lane->groups);
 }
 
 /* What the kernel takes without doing it at once. */
@@ -168,8 +173,8 @@ static void libaio_start(struct lane *lane, proa_op *op)
         op_attach_loose(host, op);
         if (!lane->waiting)
             lane->waiting = op;
-        if (++lane->fresh >= SUBMIT_AT)
-            libaio_submit(lane);
+        if (groups_add(&lane->groups))
+            submit_waiting(lane);
     }
 }
 

@@ -19,17 +19,21 @@
 #include <sys/mman.h>
 
 #include "engine/datagram.h"
+#include "engine/direct.h"
 #include "engine/file_op.h"
 #include "engine/gather.h"
+#include "engine/groups.h"
 #include "engine/hot.h"
 #include "engine/instant.h"
+#include "engine/lane.h"
 #include "engine/pool.h"
 #include "engine/send_file.h"
 #include "engine/uring_features.h"
 #include "engine/zero_copy.h"
 
-/* MOVE_MAX: the count in an entry has 32 bits; a single call moves no more than this either (read(2)). */
-enum { TEST_ENTRIES = 16, MESSAGES_MAX = 64, CHAIN_MAX = 64, MOVE_MAX = INT32_MAX - 4095 };
+/* MOVE_MAX: the count in an entry has 32 bits; a single call moves no more than this either (read(2)). EARLY_MAX: more
+ * keeps a device busy by itself. */
+enum { TEST_ENTRIES = 16, MESSAGES_MAX = 64, CHAIN_MAX = 64, MOVE_MAX = INT32_MAX - 4095, EARLY_MAX = 64 << 10 };
 
 /* The kernel's own errno for "interrupted", which it lets out of some cancelled opens. */
 enum { ERESTARTSYS = 512 };
@@ -60,6 +64,7 @@ struct uring {
     int has_memory_table;
     int lacks_zero_copy; /* found out with the first send of its kind, or not to be used */
     int hurry;           /* somebody depends on a relaxed send: the next wait must not sleep over it */
+    struct groups groups; /* of reads and writes that a device is asked for */
     unsigned chained;    /* datagrams in chains, all of which complete within the next wait */
     uint32_t message_count;
     unsigned messages_tail; /* of the submission queue, behind the latest that names a message */
@@ -648,6 +653,15 @@ static int reserve(struct uring *self, const proa_op *op)
     return 0;
 }
 
+/* Whether it asks a device: a read that the page cache was no help with, or what passes the cache by. Of what lies in it
+ * after all the kernel copies no more at once than a turn's hot reads may (hot.c). */
+static int asks_device(struct engine_host *host, const proa_op *op)
+{
+    if (!lane_is_transfer(op) || op->size > EARLY_MAX || host->descriptors[op->fd].flags & FD_DATAGRAM)
+        return 0;
+    return op->kind == OP_READ || direct_bypasses_cache(host, op->fd);
+}
+
 static RARE void start_entry(struct uring *self, proa_op *op)
 {
     struct io_uring_sqe *entry;
@@ -666,6 +680,8 @@ static RARE void start_entry(struct uring *self, proa_op *op)
     }
     prepare(self, entry, op, size);
     set_user_data(entry, op, TAG_OP);
+    if (asks_device(self->host, op) && groups_add(&self->groups))
+        enter(self, 0, 0);
 }
 
 /* At once, as host_close() does, and for the same reason. */
@@ -846,6 +862,7 @@ static void uring_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns
     if (self->chained > wait)
         wait = self->chained;
     self->chained = 0;
+    groups_begin(&self->groups);
     enter(self, wait, timeout_ns);
     settle_silent(self);
 }
@@ -1495,6 +1512,7 @@ static int uring_open(struct engine_host *host, struct engine **ret_engine, char
         return -ENOMEM;
     self->host = host;
     self->wake_fd = -1;
+    groups_begin(&self->groups);
     error = open_ring(self, ret_reason);
     if (error == 0)
         error = open_parts(self, ret_reason);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/hot.h"
 #include "engine/lane.h"
 #include "engine/pool.h"
 #include "engine/send_file.h"
@@ -113,7 +114,7 @@ static void deliver(proa_loop *loop)
             panic("proa_link_begin",
                   "a callback returned with its link still open; proa_link_end() belongs before that");
         total += count + done;
-    } while (count + done > 0 && total < DELIVERIES_PER_TURN);
+    } while (count + done > 0 && total < DELIVERIES_PER_TURN && !hot_is_enough(host));
 }
 
 /* Turning */

@@ -2,6 +2,7 @@
  * in order, reads past the page cache, cancel and close with ops queued, files that shrink meanwhile. */
 #include "harness.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 
@@ -338,6 +339,40 @@ static void test_direct(void)
     close_plain(crowd.file);
 }
 
+static bool submits_groups(void)
+{
+    return test_lane("libaio") || (strcmp(test_engine(), "uring") == 0 && !test_has(PROA_FEATURE_SQPOLL));
+}
+
+/* The device has the first ones while the others are started: 4, 8, 16 and 32 of them, by a call each. */
+static void test_groups(void)
+{
+    enum { READS = 100 };
+    size_t calls = 0, next = 4, size = 4;
+
+    test_case("O_DIRECT, in groups");
+    start_crowd("groups", O_DIRECT, blocks.aligned);
+    if (crowd.file < 0)
+        return;
+    RUN_UNTIL(loop, all_done());
+    memset(&crowd.slots, 0, READS * sizeof(crowd.slots[0]));
+    for (size_t i = 0; i < READS; i++) {
+        uint64_t before = proa_loop_meters(loop).system_calls;
+
+        CALL(proa_read(loop, &crowd.slots[i].op, proa_fd_of(crowd.file), blocks.aligned[i], BLOCK, i * BLOCK, slot_done));
+        /* With the first it asks what file that is. */
+        if (i == 0 || proa_loop_meters(loop).system_calls == before || !submits_groups())
+            continue;
+        HOLDS(i + 1 == next);
+        calls++;
+        next += size *= 2;
+    }
+    HOLDS(calls == 4 || !submits_groups());
+    RUN_UNTIL(loop, all_done());
+    HOLDS(check_crowd(blocks.aligned, BLOCK) == CROWD);
+    close_plain(crowd.file);
+}
+
 /* Some file systems do not, and machines have nothing but memory. */
 static bool knows_hot_reads(int file)
 {
@@ -381,6 +416,77 @@ static void test_cached(void)
     close_plain(file);
 }
 
+/* Hot reads, each of which starts the next. */
+
+enum { HOT_SIZE = 64 << 10, HOT_READS = 400, HOT_PER_TURN = (4 << 20) / HOT_SIZE };
+
+struct hot_chain {
+    struct slot slot;
+    proa_loop *loop;
+    int file;
+    size_t done;
+    char data[HOT_SIZE];
+};
+
+static struct hot_chain hot;
+
+static void read_hot(void)
+{
+    proa_read(hot.loop, &hot.slot.op, proa_fd_of(hot.file), hot.data, HOT_SIZE, 0, slot_done);
+}
+
+static void on_hot(struct slot *slot, proa_result result)
+{
+    (void)slot;
+    HOLDS(result.value == HOT_SIZE);
+    if (++hot.done < HOT_READS)
+        read_hot();
+}
+
+/* No turn may go past what it is to read, nor one go by without a read. */
+static void turn_until_read(void)
+{
+    size_t before;
+
+    read_hot();
+    do {
+        before = hot.done;
+        proa_loop_run(hot.loop, PROA_NO_WAIT);
+        if (!HOLDS(hot.done > before && hot.done - before <= HOT_PER_TURN))
+            return;
+    } while (hot.done < HOT_READS);
+}
+
+/* More than one turn may read goes on in the next one. The pool has no thread for it: the only one opens a FIFO without a
+ * writer. And what is mapped and locked stays in the page cache, whatever others do. */
+static void test_hot_turns(void)
+{
+    struct slot opened = {0};
+    void *mapped;
+    int other;
+
+    test_case("more from the page cache than a turn may read");
+    if (test_simulated() || test_lane("inline"))
+        return; /* no thread that could wait */
+    hot = (struct hot_chain){.slot.then = on_hot, .file = temp_file("hot", hot.data, HOT_SIZE)};
+    mapped = mmap(NULL, HOT_SIZE, PROT_READ, MAP_SHARED | MAP_POPULATE, hot.file, 0);
+    REQUIRE(mapped != MAP_FAILED);
+    mlock(mapped, HOT_SIZE);
+    REQUIRE(mkfifo(temp_path("fifo"), 0600) == 0);
+    hot.loop = loop_open_with((proa_loop_options){.file_threads = 1});
+    proa_open(hot.loop, &opened.op, PROA_CWD, temp_path("fifo"), (proa_open_how){.flags = O_RDONLY}, slot_done);
+    if (knows_hot_reads(hot.file))
+        turn_until_read();
+    other = open(temp_path("fifo"), O_RDWR | O_CLOEXEC);
+    RUN_UNTIL(hot.loop, opened.finals && !proa_in_flight(&hot.slot.op));
+    HOLDS(opened.value >= 0);
+    close_now(hot.loop, proa_fd_of((int)opened.value));
+    close(other);
+    proa_loop_close(hot.loop);
+    munmap(mapped, HOT_SIZE);
+    close_plain(hot.file);
+}
+
 static void test_lane_choice(void)
 {
     const char *choice = proa_loop_file_lane(loop);
@@ -421,7 +527,9 @@ int main(int argc, char **argv)
     test_close();
     test_shrinking();
     test_direct();
+    test_groups();
     test_cached();
+    test_hot_turns();
     test_loop_close();
     return check_done("files");
 }
