@@ -163,7 +163,7 @@ static void strike(const struct kind *kind, enum sys_call call, const struct fau
     value = stage.slot.value;
     HOLDS(stage.slot.finals == 1);
     if (!HOLDS(value >= 0 || (value == -fault->error && !is_hidden(kind, call, fault)) ||
-                    (value == -ECANCELED && (kind->traits & REPEATS))))
+               (value == -ECANCELED && (kind->traits & REPEATS))))
         fprintf(stderr, "    value: %lld (%s)\n", (long long)value, strerror((int)-value));
     if ((kind->traits & STREAMS) && value >= 0)
         HOLDS(value == (int64_t)stage.size && proa_sent(&stage.slot.op) == stage.size);

@@ -111,12 +111,12 @@ void close_now(proa_loop *loop, proa_fd fd);
 void close_plain(int fd);        /* a direct one ended with its loop */
 void fd_keep(int fd);            /* for fds_close(): what an op made is proa_close()'s while its loop is open */
 void fds_close(proa_loop *loop); /* null once the loop is closed */
-void set_size(int fd, int option, int size); /* SO_SNDBUF, SO_RCVBUF; a direct one has a small SO_SNDBUF anyway */
-size_t far_fill(int fd);                     /* writes until it would block */
-size_t far_drain(int fd);                    /* reads until it would block or ends */
-bool far_wait(int fd);                       /* until there is something to read */
+void set_size(int fd, int option, int size);      /* SO_SNDBUF, SO_RCVBUF; a direct one has a small SO_SNDBUF anyway */
+size_t far_fill(int fd);                          /* writes until it would block */
+size_t far_drain(int fd);                         /* reads until it would block or ends */
+bool far_wait(int fd);                            /* until there is something to read */
 size_t far_read(int fd, void *data, size_t size); /* waits for all of it, or the end */
-bool far_ended(int fd);                      /* end of stream, or reset; waits for it */
+bool far_ended(int fd);                           /* end of stream, or reset; waits for it */
 bool fd_is_open(int fd);
 
 /* A listener whose accept queue is full, so that a connect to it waits. */
