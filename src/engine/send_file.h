@@ -18,7 +18,7 @@
 enum { FETCH_NEEDED = INT32_MIN };
 
 /* FETCH_SIZE: of a buffer. SEND_STEP: what one step of sendfile(2) moves at most, and what is fetched for it. */
-enum { FETCH_COUNT = 32, FETCH_SIZE = 256 << 10, SEND_STEP = 1 << 20 };
+enum { FETCH_COUNT = 32, FETCH_SIZE = 256 << 10, SEND_STEP = 1 << 20, FINDINGS = 16 };
 
 enum send_file_choice {
     SEND_BY_COPY = 1 << 0, /* else by sendfile(2) */
@@ -38,10 +38,18 @@ struct fetch {
     int tried;     /* what it has was offered to its socket */
 };
 
+/* A part of a file that was in memory when it was asked for in that turn of the loop. */
+struct finding {
+    uint64_t turn, from, end;
+    int32_t file;
+};
+
 struct fetches {
     proa_op *waiting_first, *waiting_last; /* sends that wait for one, chained by `link.previous` */
     unsigned running;                      /* jobs */
     uint8_t *memory;
+    uint64_t turn; /* of the loop */
+    struct finding findings[FINDINGS];
     struct fetch all[FETCH_COUNT];
 };
 

@@ -108,7 +108,9 @@ static void deliver(proa_loop *loop)
 
     do {
         done = host->done.first ? deliver_done(loop) : 0;
+        host->sys.pipe_signal = PIPE_SIGNAL_STAYS;
         count = host->table->reap(host->engine, completions, BATCH);
+        host->sys.pipe_signal = PIPE_SIGNAL_CHANGES;
         settle(loop, completions, count);
         if (unlikely(loop->linking))
             panic("proa_link_begin",
@@ -142,6 +144,7 @@ static void turn(proa_loop *loop, int may_wait)
     if (until_ns != PROA_NEVER && until_ns > loop->now_ns)
         loop->now_ns = sys_now_ns(&loop->host.sys);
     host->hot_read = 0;
+    host->fetches->turn++;
     host->table->wait(host->engine, loop->now_ns, until_ns);
     host->meters.wake_ups++;
     loop->now_ns = sys_now_ns(&loop->host.sys);

@@ -184,21 +184,32 @@ ssize_t sys_sendmsg_whole(struct sys *sys, int fd, const struct msghdr *message,
 }
 
 /* sendfile(2), splice(2) and their kin have no MSG_NOSIGNAL. The signal of a write that finds no reader is for the thread
- * that made it, which takes it back; one that was pending before stays. Where the signal is ignored that is one call. */
+ * that made it, which takes it back; one that was pending before stays. Where the signal is ignored that is one call, or
+ * none. */
 struct quiet {
     sigset_t before;
     int is_kept, was_pending;
 };
 
-static struct quiet keep_quiet(struct sys *sys)
+static int is_pipe_signal_ignored(struct sys *sys)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
+
+    if (sys->pipe_signal == PIPE_SIGNAL_IGNORED)
+        return 1;
+    sys->calls++;
+    sigaction(SIGPIPE, NULL, &action);
+    if (action.sa_handler == SIG_IGN && sys->pipe_signal == PIPE_SIGNAL_STAYS)
+        sys->pipe_signal = PIPE_SIGNAL_IGNORED;
+    return action.sa_handler == SIG_IGN;
+}
+
+static struct quiet keep_quiet(struct sys *sys)
+{
     struct quiet quiet = {0};
     sigset_t pipe_signal, pending;
 
-    sys->calls++;
-    sigaction(SIGPIPE, NULL, &action);
-    if (action.sa_handler == SIG_IGN)
+    if (is_pipe_signal_ignored(sys))
         return quiet;
     sys->calls += 3;
     sigemptyset(&pipe_signal);

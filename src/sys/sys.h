@@ -104,12 +104,20 @@ struct sys_fault {
     uint32_t size_max;
 };
 
+/* Whether SIGPIPE is ignored: that has to be asked before each call that may raise it, for the program may change it. */
+enum pipe_signal {
+    PIPE_SIGNAL_CHANGES, /* it may do so between any two calls */
+    PIPE_SIGNAL_STAYS,   /* it does not run on this thread just now, and nothing was asked since it did */
+    PIPE_SIGNAL_IGNORED, /* as before, and it is */
+};
+
 struct sys {
     uint64_t calls;
     uint64_t bytes_copied;
     struct sys_fault *faults; /* SYS_CALL_COUNT rows, or null */
-    int blocking;             /* sockets that ops make are to block: the engine has threads for them */
-    proa_sim *machine;        /* null: the real kernel */
+    enum pipe_signal pipe_signal;
+    int blocking;      /* sockets that ops make are to block: the engine has threads for them */
+    proa_sim *machine; /* null: the real kernel */
 };
 
 int sys_fault_strikes(struct sys *sys, enum sys_call call, size_t *size);

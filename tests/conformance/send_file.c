@@ -1,5 +1,6 @@
 /* Sends of files: every byte arrives, in its place and once, between the sends around it; and every end is a clean one. */
 #include "kinds.h"
+#include "loop/loop.h"
 #include "reader.h"
 
 enum { BULK = 8 << 20 };
@@ -364,6 +365,62 @@ static void test_lost_peer(void)
     close_plain(file);
 }
 
+/* A callback may have the signal raised again, which was ignored when it was looked at last. */
+static void on_end_default_signal(proa_op *op, proa_result result)
+{
+    signal(SIGPIPE, SIG_DFL);
+    slot_done(op, result);
+}
+
+static void test_ignored_no_more(void)
+{
+    struct scene scene;
+    struct slot slots[2] = {0};
+    int file = pattern_file(10);
+
+    test_case("the peer has gone away, and SIGPIPE is ignored no more");
+    scene_open(&scene, TCP, UINT64_MAX);
+    REQUIRE(shutdown(scene.near.handle, SHUT_WR) == 0);
+    signal(SIGPIPE, SIG_IGN);
+    proa_send_file(scene.loop, &slots[0].op, scene.near, proa_fd_of(file), 0, 10, on_end_default_signal);
+    proa_send_file(scene.loop, &slots[1].op, scene.near, proa_fd_of(file), 0, 10, slot_done);
+    scene_run(&scene, &slots[1]);
+    HOLDS(slots[0].value == -EPIPE && slots[1].value == -EPIPE);
+    scene_close(&scene);
+    close_plain(file);
+}
+
+/* What is found in memory is in memory for all of a turn. */
+static void test_asked_once(void)
+{
+    enum { SENDS = 8, ASKED_MAX = 1000 };
+    static struct sys_fault plan[SYS_CALL_COUNT];
+    struct slot slots[SENDS] = {0};
+    proa_fd near[SENDS];
+    int far[SENDS], file = pattern_file(4096);
+    proa_loop *loop = loop_open();
+
+    test_case("%d sends at once of what is in memory", SENDS);
+    plan[SYS_READ] = (struct sys_fault){.skip = ASKED_MAX, .times = 1};
+    for (int i = 0; i < SENDS; i++)
+        pair_open(loop, TCP, &near[i], &far[i]);
+    loop->host.sys.faults = plan;
+    for (int i = 0; i < SENDS; i++)
+        proa_send_file(loop, &slots[i].op, near[i], proa_fd_of(file), 0, 4096, slot_done);
+    for (int i = 0; i < SENDS; i++) {
+        RUN_UNTIL(loop, slots[i].finals);
+        HOLDS(slots[i].value == 4096);
+    }
+    loop->host.sys.faults = NULL;
+    HOLDS(plan[SYS_READ].skip >= ASKED_MAX - 2); /* one is of the wake-up, if there was any */
+    for (int i = 0; i < SENDS; i++) {
+        close_now(loop, near[i]);
+        close_plain(far[i]);
+    }
+    close_plain(file);
+    proa_loop_close(loop);
+}
+
 static void test_descriptors(void)
 {
     struct scene scene;
@@ -552,6 +609,10 @@ int main(int argc, char **argv)
     test_shrinking_file();
     test_early_ends();
     test_lost_peer();
+    if (!test_has(PROA_FEATURE_DIRECT)) { /* whose sockets are copied to */
+        test_asked_once();
+        test_ignored_no_more();
+    }
     test_descriptors();
     test_unusual_sources();
     test_uncached();
