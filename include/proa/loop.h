@@ -14,8 +14,8 @@ typedef struct proa_loop_options {
     uint32_t file_threads;    /* threads for file ops that the engine has no way for of its own (default 4) */
     const char *file_lane;    /* a file lane's name, for engines without files of their own; default: $PROA_FILE_LANE,
                                     else "pool" */
-    const char *send_file_by; /* "sendfile" or "copy", where either works, or "auto"; default: $PROA_SEND_FILE_BY, else
-                                 "auto" */
+    const char *send_file_by; /* "sendfile", "splice" or "copy", where all work, or "auto"; default:
+                                 $PROA_SEND_FILE_BY, else "auto" */
     uint32_t features;        /* PROA_FEATURE_... that are wished for; default: those named in $PROA_FEATURES */
     uint32_t direct_descriptors; /* how many PROA_FEATURE_DIRECT makes room for (default 4096, at most RLIMIT_NOFILE) */
     uint32_t busy_poll_us;       /* how long PROA_FEATURE_BUSY_POLL looks at the network card (default 50) */

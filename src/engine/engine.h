@@ -224,7 +224,7 @@ struct engine_host {
     struct engine *engine;
     struct pool *pool;
     struct fetches *fetches;             /* for sends of files */
-    uint16_t send_file_by;               /* SEND_BY_COPY, or 0 */
+    uint16_t send_file_by;               /* SEND_BY_..., or 0 */
     const struct lane_table *lane_table; /* of engines without native files */
     struct lane *lane;
     int bell;                         /* the eventfd by which the kernel may end the wait of such an engine */

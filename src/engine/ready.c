@@ -326,7 +326,7 @@ static int64_t try_send(struct sys *sys, struct descriptor *descriptor, proa_op 
 /* Edge-triggered, a short count tells nothing: the file may have ended. */
 static int64_t try_send_file(struct sys *sys, struct descriptor *descriptor, proa_op *op)
 {
-    const struct engine_host *host = CONTAINER_OF(sys, struct engine_host, sys);
+    struct engine_host *host = CONTAINER_OF(sys, struct engine_host, sys);
     size_t step = send_file_step(host, op);
     int64_t taken = send_file_some(sys, host, op);
 

@@ -6,7 +6,7 @@
 
 /* FLIGHT_MIN: of so many bytes some segments, the largest of which are loopback's with 64 KiB, are on their way, and are
  * acknowledged at once. LOOK_EVERY: pages this close to each other come from the disk together, or nearly so. */
-enum { FLIGHT_MIN = 256 << 10, LOOK_EVERY = 64 << 10 };
+enum { FLIGHT_MIN = 256 << 10, LOOK_EVERY = 64 << 10, PAGE_SIZE_MIN = 4096 };
 
 static uint64_t position(const proa_op *op)
 {
@@ -18,13 +18,25 @@ static size_t least(uint64_t left, size_t size_max)
     return left < size_max ? (size_t)left : size_max;
 }
 
+/* A page each place of the pipe: whole ones fill it whole. */
+static size_t splice_step(const struct engine_host *host, const proa_op *op)
+{
+    return least(op->size - op->moved, host->fetches->pipe_size - position(op) % PAGE_SIZE_MIN);
+}
+
+static int is_spliced(const struct engine_host *host, const proa_op *op)
+{
+    return (op->choice & (SEND_BY_SPLICE | SEND_SLOWLY | SEND_BY_COPY)) == SEND_BY_SPLICE && !host->sys.blocking;
+}
+
 size_t send_file_step(const struct engine_host *host, const proa_op *op)
 {
     const uint8_t *data;
     size_t size;
 
     if (!(op->choice & SEND_BY_COPY))
-        return least(op->size - op->moved, SEND_STEP);
+        return is_spliced(host, op) && host->fetches->pipe_size > 0 ? splice_step(host, op)
+                                                                    : least(op->size - op->moved, SEND_STEP);
     send_file_piece(host, op, &data, &size);
     return size;
 }
@@ -64,7 +76,7 @@ static int64_t copy_some(struct sys *sys, const struct engine_host *host, const 
     return size > 0 ? sys_send(sys, op->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) : result;
 }
 
-/* By sendfile(2) */
+/* By the kernel alone */
 
 /* Many sends of one file in one turn ask once: of 100 KiB, asking each time took a tenth of what the send does. That the
  * number becomes another file's within the turn does no harm but a wait. */
@@ -81,30 +93,97 @@ static int is_in_memory(struct sys *sys, struct fetches *fetches, const proa_op 
     return 1;
 }
 
-static int64_t pass_some(struct sys *sys, const struct engine_host *host, const proa_op *op)
+static int is_there(struct sys *sys, const struct engine_host *host, const proa_op *op, size_t step)
 {
-    size_t step = send_file_step(host, op);
-    int is_there = op->choice & SEND_WARMED || host->sys.blocking || step == 0;
-    ssize_t taken;
+    return op->choice & SEND_WARMED || host->sys.blocking || step == 0 || is_in_memory(sys, host->fetches, op, step);
+}
 
-    if (!is_there && !is_in_memory(sys, host->fetches, op, step))
-        return FETCH_NEEDED;
-    taken = sys_sendfile(sys, op->fd, op->other_fd, position(op), step);
-    /* What the call could not take whole it has sent with the promise of more (6.18), and a part of a segment waits for
-     * that. Alone on the way, or with one segment before it, nothing is acknowledged for up to 200 ms. */
+/* What the call could not take whole it has sent with the promise of more (6.18), and a part of a segment waits for that.
+ * Alone on the way, or with one segment before it, nothing is acknowledged for up to 200 ms. */
+static int64_t concluded(struct sys *sys, const proa_op *op, int64_t taken, size_t step)
+{
     if (taken > 0 && (size_t)taken < step && taken < FLIGHT_MIN)
         send_file_uncork(sys, op->fd);
     /* Beyond what the file system can hold there is nothing. */
     return taken == -EOVERFLOW ? 0 : taken;
 }
 
-int64_t send_file_some(struct sys *sys, const struct engine_host *host, proa_op *op)
+/* By splicing */
+
+static int open_pipe(struct sys *sys, struct fetches *fetches)
+{
+    int size, error;
+
+    if (fetches->pipe_size > 0)
+        return 0;
+    error = sys_pipe(sys, fetches->pipe);
+    if (error < 0)
+        return error;
+    size = sys_pipe_resize(sys, fetches->pipe[1], SEND_STEP);
+    fetches->pipe_size = size > PAGE_SIZE_MIN ? (size_t)size : PAGE_SIZE_MIN;
+    return 0;
+}
+
+void send_file_close_pipe(struct engine_host *host)
+{
+    struct fetches *fetches = host->fetches;
+
+    if (fetches->pipe_size == 0)
+        return;
+    sys_close(&host->sys, fetches->pipe[0]);
+    sys_close(&host->sys, fetches->pipe[1]);
+    fetches->pipe_size = 0;
+}
+
+/* What the socket does not take is thrown away. */
+static int64_t pass_through_pipe(struct sys *sys, struct engine_host *host, proa_op *op, size_t size)
+{
+    uint64_t from = position(op), pipe = UINT64_MAX, socket = UINT64_MAX;
+    const struct fetches *fetches = host->fetches;
+    int64_t filled = sys_splice(sys, op->other_fd, &from, fetches->pipe[1], &pipe, size), taken;
+
+    if (filled <= 0)
+        return filled;
+    taken = sys_splice(sys, fetches->pipe[0], &pipe, op->fd, &socket, (size_t)filled);
+    host->meters.bytes_spliced += taken > 0 ? (uint64_t)taken : 0;
+    if (taken == filled)
+        return taken;
+    send_file_close_pipe(host);
+    op->choice |= SEND_SLOWLY;
+    return taken == 0 ? -EIO : taken;
+}
+
+static int64_t splice_some(struct sys *sys, struct engine_host *host, proa_op *op)
+{
+    size_t step = send_file_step(host, op);
+
+    return is_there(sys, host, op, step) ? concluded(sys, op, pass_through_pipe(sys, host, op, step), step)
+                                         : FETCH_NEEDED;
+}
+
+/* By sendfile(2) */
+
+static int64_t pass_some(struct sys *sys, const struct engine_host *host, const proa_op *op)
+{
+    size_t step = send_file_step(host, op);
+
+    return is_there(sys, host, op, step)
+               ? concluded(sys, op, sys_sendfile(sys, op->fd, op->other_fd, position(op), step), step)
+               : FETCH_NEEDED;
+}
+
+int64_t send_file_some(struct sys *sys, struct engine_host *host, proa_op *op)
 {
     int64_t taken;
 
     if (op->choice & SEND_BY_COPY)
         return copy_some(sys, host, op);
-    taken = pass_some(sys, host, op);
+    if (is_spliced(host, op) && open_pipe(sys, host->fetches) == 0)
+        taken = splice_some(sys, host, op);
+    else
+        taken = pass_some(sys, host, op);
+    if (taken == SEND_STEP)
+        op->choice &= (uint16_t)~SEND_SLOWLY;
     op->choice &= (uint16_t)~SEND_WARMED;
     if (taken != -EINVAL)
         return taken;

@@ -1,8 +1,11 @@
 /* Sends of files, in steps: each is one call that waits neither for room nor for the disk.
  *
- * Two movers take them along. sendfile(2) has the kernel send its own pages, nothing is copied; but it waits for those that
- * are not in memory. So they are asked for before each step, and what is missing is read beforehand by a thread. Copying
- * reads into a buffer of the loop's and sends from there: for what sendfile(2) cannot do.
+ * Three movers take them along. sendfile(2) has the kernel send its own pages, nothing is copied; but it waits for those
+ * that are not in memory. So they are asked for before each step, and what is missing is read beforehand by a thread.
+ * Splicing does the same in two calls, through a pipe of the loop's, which holds more than the one inside sendfile(2). What
+ * the socket does not take is thrown away with the pipe: nothing ever stays in it between two steps, so that one is enough
+ * for all sends, and none can get what is another's. Who is sent to so slowly goes on by sendfile(2). Copying reads into a
+ * buffer of the loop's and sends from there: for what the others cannot do.
  *
  * What a step lacks, pages or a full buffer, is FETCH_NEEDED to whoever has asked for it; the loop has it fetched
  * (loop/fetch.c) and starts the op again.
@@ -21,9 +24,11 @@ enum { FETCH_NEEDED = INT32_MIN };
 enum { FETCH_COUNT = 32, FETCH_SIZE = 256 << 10, SEND_STEP = 1 << 20, FINDINGS = 16 };
 
 enum send_file_choice {
-    SEND_BY_COPY = 1 << 0, /* else by sendfile(2) */
-    SEND_WARMED = 1 << 1,  /* what the next step needs has just been fetched */
-    SEND_UNCACHED = 1 << 2 /* the file is read past the page cache (O_DIRECT): always waits for the disk */
+    SEND_BY_COPY = 1 << 0,   /* else by sendfile(2) */
+    SEND_WARMED = 1 << 1,    /* what the next step needs has just been fetched */
+    SEND_UNCACHED = 1 << 2,  /* the file is read past the page cache (O_DIRECT): always waits for the disk */
+    SEND_BY_SPLICE = 1 << 3, /* while the socket takes steps whole */
+    SEND_SLOWLY = 1 << 4,    /* it has not taken the latest */
 };
 
 /* What a thread reads for a send, or has read; idle while it has no op. */
@@ -50,6 +55,8 @@ struct fetches {
     uint8_t *memory;
     uint64_t turn; /* of the loop */
     struct finding findings[FINDINGS];
+    int pipe[2];      /* for splicing, empty between two steps; the size is 0 while there is none */
+    size_t pipe_size; /* what one step may put into it */
     struct fetch all[FETCH_COUNT];
 };
 
@@ -64,7 +71,7 @@ static inline struct fetch *fetch_of(const struct engine_host *host, const proa_
 
 /* Makes one step. Returns how many bytes were taken, 0 where the file ends, FETCH_NEEDED, or a negative errno. `sys` is the
  * calling thread's. */
-int64_t send_file_some(struct sys *sys, const struct engine_host *host, proa_op *op);
+int64_t send_file_some(struct sys *sys, struct engine_host *host, proa_op *op);
 
 /* The same on a thread of the op's own, which may wait for the disk: it never needs a fetch. */
 int64_t send_file_by_thread(struct sys *sys, const struct engine_host *host, const proa_op *op);
@@ -74,6 +81,9 @@ size_t send_file_step(const struct engine_host *host, const proa_op *op);
 
 /* What copying sends next. Without any, `*ret_size` is 0, and the result that of send_file_some(). */
 int64_t send_file_piece(const struct engine_host *host, const proa_op *op, const uint8_t **ret_data, size_t *ret_size);
+
+/* The pipe, where there is one. */
+void send_file_close_pipe(struct engine_host *host);
 
 /* The job of a fetch for sendfile(2), on a thread: waits until the pages are there. Returns 0 or a negative errno. */
 int64_t send_file_warm(struct sys *sys, const proa_op *job);

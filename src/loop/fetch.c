@@ -34,6 +34,8 @@ void fetches_close(proa_loop *loop)
     struct engine_host *host = host_of(loop);
     struct fetches *fetches = host->fetches;
 
+    if (fetches)
+        send_file_close_pipe(host);
     if (fetches && fetches->memory)
         sys_unmap(&host->sys, fetches->memory, (size_t)FETCH_COUNT * FETCH_SIZE);
     free(fetches);

@@ -318,15 +318,22 @@ static int open_pool(struct engine_host *host, const proa_loop_options *options)
     return pool_open(host, counts, &host->pool);
 }
 
-/* Left to itself it is sendfile(2) wherever that works; what else might be cheaper is not measured yet. Returns 0 or
- * -EINVAL. */
+/* Returns 0 or -EINVAL. */
 static int choose_mover(struct engine_host *host, const char *name)
 {
+    static const struct {
+        const char *name;
+        uint16_t choice;
+    } movers[] = {{"auto", 0}, {"sendfile", 0}, {"splice", SEND_BY_SPLICE}, {"copy", SEND_BY_COPY}};
+
     if (!name)
         name = getenv("PROA_SEND_FILE_BY");
-    if (name && strcmp(name, "copy") == 0)
-        host->send_file_by = SEND_BY_COPY;
-    return !name || host->send_file_by || strcmp(name, "auto") == 0 || strcmp(name, "sendfile") == 0 ? 0 : -EINVAL;
+    for (size_t i = 0; i < ARRAY_SIZE(movers); i++)
+        if (strcmp(name ? name : "auto", movers[i].name) == 0) {
+            host->send_file_by = movers[i].choice;
+            return 0;
+        }
+    return -EINVAL;
 }
 
 static int open_parts(proa_loop *loop, proa_loop_options options)

@@ -539,6 +539,35 @@ static void test_blocking_socket(void)
     proa_loop_close(loop);
 }
 
+/* What a full socket leaves in the pipe reaches nobody else. Threads of the ops' own have no pipe, and so go by sendfile(2). */
+static void test_left_in_pipe(void)
+{
+    enum { AT = 12345, SIZE = 100000 };
+    struct reader other = {.at = AT, .holds = true};
+    struct slot slots[2] = {0};
+    int file = pattern_file(BULK);
+    struct scene scene;
+    proa_fd near;
+
+    test_case("a send behind one that was cancelled half-way");
+    scene_open(&scene, TCP, UINT64_MAX);
+    scene_stall(&scene, &slots[0], file, BULK);
+    CALL(proa_cancel(&slots[0].op));
+    RUN_UNTIL(scene.loop, slots[0].finals);
+    pair_open(scene.loop, TCP, &near, &other.far);
+    proa_send_file(scene.loop, &slots[1].op, near, proa_fd_of(file), AT, SIZE, slot_done);
+    while (!slots[1].finals || other.at < AT + SIZE) {
+        proa_loop_run(scene.loop, PROA_ONCE);
+        REQUIRE(!reader_step(&other, SIZE) && other.holds);
+    }
+    HOLDS(slots[1].value == SIZE && other.at == AT + SIZE);
+    HOLDS(strcmp(proa_loop_engine(scene.loop), "threads") == 0 || proa_loop_meters(scene.loop).bytes_spliced >= SIZE);
+    close_now(scene.loop, near);
+    close_plain(other.far);
+    scene_close(&scene);
+    close_plain(file);
+}
+
 /* More at once than there are fetches, to readers that come late; each file is dropped from memory first. */
 static void test_many_cold(const char *by)
 {
@@ -592,32 +621,39 @@ static void test_names(void)
     HOLDS(proa_loop_open(&loop, &(proa_loop_options){.engine = "epoll", .send_file_by = "pigeon"}) == -EINVAL);
 }
 
-int main(int argc, char **argv)
+static void test_mover(const char *name)
 {
-    test_begin(argc, argv, "send_file");
+    REQUIRE(setenv("PROA_SEND_FILE_BY", name, 1) == 0);
     test_sizes();
-    if (!test_has(PROA_FEATURE_DIRECT)) { /* whose sockets are copied to anyway */
-        REQUIRE(setenv("PROA_SEND_FILE_BY", "copy", 1) == 0);
-        test_sizes();
-        REQUIRE(unsetenv("PROA_SEND_FILE_BY") == 0);
-    }
-    test_sparse();
-    test_offset();
     test_order(UINT64_MAX);
     test_order(30000);
     test_short_file();
     test_shrinking_file();
     test_early_ends();
     test_lost_peer();
-    if (!test_has(PROA_FEATURE_DIRECT)) { /* whose sockets are copied to */
+    test_descriptors();
+    test_unusual_sources();
+    if (strcmp(name, "splice") == 0)
+        test_left_in_pipe();
+    REQUIRE(unsetenv("PROA_SEND_FILE_BY") == 0);
+}
+
+int main(int argc, char **argv)
+{
+    test_begin(argc, argv, "send_file");
+    test_mover("sendfile");
+    if (!test_has(PROA_FEATURE_DIRECT)) { /* whose sockets are copied to anyway */
+        test_mover("splice");
+        test_mover("copy");
         test_asked_once();
         test_ignored_no_more();
     }
-    test_descriptors();
-    test_unusual_sources();
+    test_sparse();
+    test_offset();
     test_uncached();
     test_blocking_socket();
     test_many_cold("sendfile");
+    test_many_cold("splice");
     test_many_cold("copy");
     test_names();
     return check_done("send_file");
