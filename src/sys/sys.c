@@ -545,6 +545,14 @@ ssize_t sys_splice(struct sys *sys, int in, uint64_t *in_offset, int out, uint64
                          machine_splice(sys->machine, in, in_offset, out, out_offset, size));
 }
 
+ssize_t sys_splice_in(struct sys *sys, int in, uint64_t *in_offset, int pipe, size_t size)
+{
+    uint64_t here = UINT64_MAX;
+
+    return SYS_DUAL_PASS(sys, SPLICE, size, splice_at(in, in_offset, pipe, &here, size),
+                         machine_splice(sys->machine, in, in_offset, pipe, &here, size));
+}
+
 static ssize_t tee_quietly(struct sys *sys, int in, int out, size_t size)
 {
     struct quiet quiet = keep_quiet(sys);
