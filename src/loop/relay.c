@@ -10,6 +10,7 @@
  * its sends end first; then proceed() says what is next. The relay is over when both ways are, and nothing is in flight. */
 #include <errno.h>
 #include <poll.h>
+#include <proa/file.h>
 #include <proa/relay.h>
 #include <proa/socket.h>
 #include <proa/time.h>
@@ -317,13 +318,24 @@ static void rest(proa_relay_way *way, uint64_t time_ns)
     op_start_part(loop, &way->part, OP_TIMER, -1, (struct part){on_ready, .when_ns = loop->now_ns + time_ns});
 }
 
-static int64_t splice_quietly(proa_relay_way *way, int in, int out, size_t size)
+static int64_t splice_in(proa_relay_way *way)
 {
-    uint64_t here = UINT64_MAX, there = UINT64_MAX;
+    uint64_t here = PROA_POSITION;
     int64_t value;
 
     do
-        value = sys_splice(&loop_of(way)->host.sys, in, &here, out, &there, size);
+        value = sys_splice_in(&loop_of(way)->host.sys, way->in, &here, way->pipe[1], PIECE);
+    while (value == -EINTR);
+    return value;
+}
+
+static int64_t splice_out(proa_relay_way *way)
+{
+    uint64_t here = PROA_POSITION, there = PROA_POSITION;
+    int64_t value;
+
+    do
+        value = sys_splice(&loop_of(way)->host.sys, way->pipe[0], &here, way->out, &there, way->held);
     while (value == -EINTR);
     return value;
 }
@@ -346,7 +358,7 @@ static int is_small_again(proa_relay_way *way, int64_t size)
 /* Returns whether the pipe has something now; else all is said about what comes next. */
 static int fill(proa_relay_way *way)
 {
-    int64_t got = splice_quietly(way, way->in, way->pipe[1], PIECE);
+    int64_t got = splice_in(way);
 
     if (got > 0) {
         way->relaying->active_ns = loop_of(way)->now_ns;
@@ -371,7 +383,7 @@ static int fill(proa_relay_way *way)
 /* Returns whether the pipe is empty now; else all is said. */
 static int empty(proa_relay_way *way)
 {
-    int64_t put = splice_quietly(way, way->pipe[0], way->out, way->held);
+    int64_t put = splice_out(way);
 
     if (put > 0) {
         way->held -= (uint32_t)put;

@@ -116,7 +116,7 @@ static uint64_t wanted(const proa_splicing *self)
 
 static int64_t call(struct sys *sys, proa_splicing *self)
 {
-    uint64_t here = PROA_POSITION, there = PROA_POSITION;
+    uint64_t here = PROA_POSITION;
 
     if (self->call == TEE_PIPES)
         return sys_tee(sys, self->in, self->out, wanted(self));
@@ -126,9 +126,9 @@ static int64_t call(struct sys *sys, proa_splicing *self)
     case STEP_DIRECT:
         return sys_splice(sys, self->in, &self->in_offset, self->out, &self->out_offset, wanted(self));
     case STEP_FILL:
-        return sys_splice(sys, self->in, &self->in_offset, self->pipe[1], &here, wanted(self));
+        return sys_splice_in(sys, self->in, &self->in_offset, self->pipe[1], wanted(self));
     default:
-        return sys_splice(sys, self->pipe[0], &there, self->out, &self->out_offset, self->held);
+        return sys_splice(sys, self->pipe[0], &here, self->out, &self->out_offset, self->held);
     }
 }
 

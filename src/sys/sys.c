@@ -535,13 +535,19 @@ int sys_pipe_resize(struct sys *sys, int pipe, size_t size)
     return result < 0 ? (int)SYS_DUAL_CALL(sys, FCNTL, fcntl(pipe, F_GETPIPE_SZ), MACHINE_PIPE_ROOM) : result;
 }
 
-static ssize_t splice_quietly(struct sys *sys, int in, uint64_t *in_offset, int out, uint64_t *out_offset, size_t size)
+static ssize_t splice_at(int in, uint64_t *in_offset, int out, uint64_t *out_offset, size_t size)
 {
     off64_t *in_at = *in_offset == UINT64_MAX ? NULL : (off64_t *)in_offset;
     off64_t *out_at = *out_offset == UINT64_MAX ? NULL : (off64_t *)out_offset;
+
+    return splice(in, in_at, out, out_at, size, SPLICE_F_NONBLOCK);
+}
+
+static ssize_t splice_quietly(struct sys *sys, int in, uint64_t *in_offset, int out, uint64_t *out_offset, size_t size)
+{
     struct quiet quiet = keep_quiet(sys);
 
-    return end_quiet(quiet, splice(in, in_at, out, out_at, size, SPLICE_F_NONBLOCK));
+    return end_quiet(quiet, splice_at(in, in_offset, out, out_offset, size));
 }
 
 ssize_t sys_splice(struct sys *sys, int in, uint64_t *in_offset, int out, uint64_t *out_offset, size_t size)
@@ -550,19 +556,38 @@ ssize_t sys_splice(struct sys *sys, int in, uint64_t *in_offset, int out, uint64
                          machine_splice(sys->machine, in, in_offset, out, out_offset, size));
 }
 
+ssize_t sys_splice_in(struct sys *sys, int in, uint64_t *in_offset, int pipe, size_t size)
+{
+    uint64_t here = UINT64_MAX;
+
+    return SYS_DUAL_PASS(sys, SPLICE, size, splice_at(in, in_offset, pipe, &here, size),
+                         machine_splice(sys->machine, in, in_offset, pipe, &here, size));
+}
+
+static ssize_t tee_quietly(struct sys *sys, int in, int out, size_t size)
+{
+    struct quiet quiet = keep_quiet(sys);
+
+    return end_quiet(quiet, tee(in, out, size, SPLICE_F_NONBLOCK));
+}
+
 ssize_t sys_tee(struct sys *sys, int in, int out, size_t size)
 {
-    return SYS_DUAL_PASS(sys, TEE, size, end_quiet(keep_quiet(sys), tee(in, out, size, SPLICE_F_NONBLOCK)),
-                         machine_tee(sys->machine, in, out, size));
+    return SYS_DUAL_PASS(sys, TEE, size, tee_quietly(sys, in, out, size), machine_tee(sys->machine, in, out, size));
+}
+
+static ssize_t vmsplice_quietly(struct sys *sys, int pipe, const void *data, size_t size)
+{
+    struct iovec piece = {(void *)(uintptr_t)data, size};
+    struct quiet quiet = keep_quiet(sys);
+
+    return end_quiet(quiet, vmsplice(pipe, &piece, 1, SPLICE_F_NONBLOCK));
 }
 
 ssize_t sys_vmsplice(struct sys *sys, int pipe, const void *data, size_t size)
 {
-    struct iovec piece = {(void *)(uintptr_t)data, size};
-
-    return SYS_DUAL_PASS(sys, VMSPLICE, piece.iov_len,
-                         end_quiet(keep_quiet(sys), vmsplice(pipe, &piece, 1, SPLICE_F_NONBLOCK)),
-                         machine_vmsplice(sys->machine, pipe, data, piece.iov_len));
+    return SYS_DUAL_PASS(sys, VMSPLICE, size, vmsplice_quietly(sys, pipe, data, size),
+                         machine_vmsplice(sys->machine, pipe, data, size));
 }
 
 int sys_set_open_flags(struct sys *sys, int fd, int flags)

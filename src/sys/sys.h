@@ -191,6 +191,8 @@ int sys_pipe_resize(struct sys *sys, int pipe, size_t size);
 /* None of these waits for a pipe, nor raises SIGPIPE. They copy nothing through user memory. An offset of UINT64_MAX means
  * the file's own position; else it is moved on. */
 ssize_t sys_splice(struct sys *sys, int in, uint64_t *in_offset, int out, uint64_t *out_offset, size_t size);
+/* The same into a pipe whose other end is ours, too: nothing can raise SIGPIPE, and nothing is done about that. */
+ssize_t sys_splice_in(struct sys *sys, int in, uint64_t *in_offset, int pipe, size_t size);
 ssize_t sys_tee(struct sys *sys, int in, int out, size_t size);
 ssize_t sys_vmsplice(struct sys *sys, int pipe, const void *data, size_t size);
 int sys_set_open_flags(struct sys *sys, int fd, int flags);
