@@ -18,6 +18,7 @@ struct model_op {
     bool front_failed;
     int previous, next; /* in its link, or -1 */
     uint64_t doom;      /* ops doomed together end in the order of their link */
+    bool closed_again;  /* while it waited for its turn, on a number that was being closed already */
     bool refused;       /* EBADF, for its descriptor was being closed; or ECANCELED, for the loop was */
     bool hopeless;      /* a send after the shutdown was done */
     bool moved_time;    /* had a deadline: its place among the timers is its own */
@@ -446,6 +447,17 @@ static void doom_those_on(int fd)
     }
 }
 
+/* Whoever closes a number again gets EBADF. If it was closed for real meanwhile, this close ends, as any does, what is linked
+ * and waits on it; if not, those get EBADF when their turn comes. */
+static void note_close_again(int fd)
+{
+    for (int i = 0; i < OPS_IN_ALL; i++) {
+        struct model_op *op = &model.ops[i];
+
+        op->closed_again |= op->live && op->waits && is_on_fd(op) && op->step.b == fd;
+    }
+}
+
 /* What its start does, now that it is its turn. */
 static void begin(struct model_op *op)
 {
@@ -455,8 +467,11 @@ static void begin(struct model_op *op)
     op->turn = model.turn;
     op->order = model.order++;
     op->refused |= (model.loop_closing && can_be_ended(op)) || (is_on_fd(op) && model.fds[step->b].state == CLOSING);
-    if (op->refused)
+    if (op->refused) {
+        if (is_a(op, STEP_CLOSE))
+            note_close_again(step->b);
         return;
+    }
     if (is_send(op))
         note_send(op);
     else if (is_send_to(op))
@@ -576,7 +591,7 @@ static bool own_fd_closing(const struct model_op *op)
 static bool may_be_cancelled(const struct model_op *op)
 {
     if (op->waits)
-        return op->doomed || model.loop_closing;
+        return op->doomed || op->closed_again || model.loop_closing;
     return can_be_ended(op) && (op->cancelled || model.loop_closing || own_fd_closing(op));
 }
 
