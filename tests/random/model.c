@@ -18,6 +18,7 @@ struct model_op {
     bool front_failed;
     int previous, next; /* in its link, or -1 */
     uint64_t doom;      /* ops doomed together end in the order of their link */
+    bool closed_again;  /* while it waited for its turn, on a number that was being closed already */
     bool refused;       /* EBADF, for its descriptor was being closed; or ECANCELED, for the loop was */
     bool hopeless;      /* a send after the shutdown was done */
     bool moved_time;    /* had a deadline: its place among the timers is its own */
@@ -112,6 +113,16 @@ static bool is_send(const struct model_op *op)
 static bool is_receive(const struct model_op *op)
 {
     return is_a(op, STEP_RECV) || is_a(op, STEP_RECV_MANY);
+}
+
+static bool is_read(const struct model_op *op)
+{
+    return is_a(op, STEP_READ) || is_a(op, STEP_READV);
+}
+
+static bool is_write(const struct model_op *op)
+{
+    return is_a(op, STEP_WRITE) || is_a(op, STEP_WRITEV);
 }
 
 static bool is_send_to(const struct model_op *op)
@@ -409,7 +420,7 @@ static void note_file(struct model_op *op)
 
     op->file_size = model.file_certain[file];
     op->file_solid = model.file_solid[file];
-    if (is_a(op, STEP_WRITE) && op->step.c > 0 && end > model.file_possible[file])
+    if (is_write(op) && op->step.c > 0 && end > model.file_possible[file])
         model.file_possible[file] = end;
 }
 
@@ -446,6 +457,17 @@ static void doom_those_on(int fd)
     }
 }
 
+/* Whoever closes a number again gets EBADF. If it was closed for real meanwhile, this close ends, as any does, what is linked
+ * and waits on it; if not, those get EBADF when their turn comes. */
+static void note_close_again(int fd)
+{
+    for (int i = 0; i < OPS_IN_ALL; i++) {
+        struct model_op *op = &model.ops[i];
+
+        op->closed_again |= op->live && op->waits && is_on_fd(op) && op->step.b == fd;
+    }
+}
+
 /* What its start does, now that it is its turn. */
 static void begin(struct model_op *op)
 {
@@ -455,8 +477,11 @@ static void begin(struct model_op *op)
     op->turn = model.turn;
     op->order = model.order++;
     op->refused |= (model.loop_closing && can_be_ended(op)) || (is_on_fd(op) && model.fds[step->b].state == CLOSING);
-    if (op->refused)
+    if (op->refused) {
+        if (is_a(op, STEP_CLOSE))
+            note_close_again(step->b);
         return;
+    }
     if (is_send(op))
         note_send(op);
     else if (is_send_to(op))
@@ -468,7 +493,7 @@ static void begin(struct model_op *op)
     else if (is_a(op, STEP_CLOSE)) {
         note_close(op);
         doom_those_on(step->b);
-    } else if (is_a(op, STEP_READ) || is_a(op, STEP_WRITE) || is_a(op, STEP_STAT))
+    } else if (is_read(op) || is_write(op) || is_a(op, STEP_STAT))
         note_file(op);
     else if (is_a(op, STEP_CONNECT)) {
         op->generation = model.fds[step->b].generation;
@@ -576,7 +601,7 @@ static bool own_fd_closing(const struct model_op *op)
 static bool may_be_cancelled(const struct model_op *op)
 {
     if (op->waits)
-        return op->doomed || model.loop_closing;
+        return op->doomed || op->closed_again || model.loop_closing;
     return can_be_ended(op) && (op->cancelled || model.loop_closing || own_fd_closing(op));
 }
 
@@ -758,8 +783,10 @@ static bool kind_allows(struct model_op *op, const struct observation *seen)
     case STEP_OPEN:
         return seen->value >= 0;
     case STEP_READ:
+    case STEP_READV:
         return read_allows(op, seen);
     case STEP_WRITE:
+    case STEP_WRITEV:
         return seen->value == op->step.c;
     case STEP_STAT:
         return seen->value == 0 && seen->size >= op->file_size &&
@@ -1074,6 +1101,7 @@ static void take_in(struct model_op *op, const struct observation *seen)
         }
         break;
     case STEP_WRITE:
+    case STEP_WRITEV:
         end_write(op, seen->value);
         break;
     default:
@@ -1084,7 +1112,7 @@ static void take_in(struct model_op *op, const struct observation *seen)
 /* Short counts of files are failures, too. */
 static bool has_failed(const struct model_op *op, int64_t value)
 {
-    return value < 0 || ((is_a(op, STEP_READ) || is_a(op, STEP_WRITE)) && value < op->step.c);
+    return value < 0 || ((is_read(op) || is_write(op)) && value < op->step.c);
 }
 
 /* One that ended before its turn has taken those behind it along. */
@@ -1103,7 +1131,7 @@ static int linked_behind(struct model_op *op, int64_t value)
     return op->waits ? -1 : index;
 }
 
-/* A loop that is closing begins nothing but closes. */
+/* A loop that is closing begins nothing but closes; what is on a number that was being closed hears so when its turn comes. */
 void model_go_on(int index)
 {
     struct model_op *op = &model.ops[index >= 0 ? index : 0];
@@ -1112,7 +1140,7 @@ void model_go_on(int index)
         return;
     if (op->front_failed)
         doom_from(index);
-    else if (!model.loop_closing || is_a(op, STEP_CLOSE))
+    else if (!model.loop_closing || is_a(op, STEP_CLOSE) || op->refused)
         begin(op);
 }
 

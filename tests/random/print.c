@@ -13,9 +13,10 @@ static const struct {
     const char *name;
     int value;
 } numbers[] = {
-    NUMBER(OPS),         NUMBER(FDS),      NUMBER(FIRST_FILE),  NUMBER(FIRST_LISTENER), NUMBER(FILES),
-    NUMBER(RECEIVE_MAX), NUMBER(SEND_MAX), NUMBER(BUFFERS),     NUMBER(BUFFER_SIZE),    NUMBER(TICK_NS),
-    NUMBER(NEVER_TICKS), NUMBER(BACKLOG),  NUMBER(SEND_BUFFER), NUMBER(FIRST_DATAGRAM), NUMBER(DATAGRAM_PAIRS),
+    NUMBER(OPS),         NUMBER(FDS),         NUMBER(FIRST_FILE),     NUMBER(FIRST_LISTENER),
+    NUMBER(FILES),       NUMBER(RECEIVE_MAX), NUMBER(SEND_MAX),       NUMBER(BUFFERS),
+    NUMBER(BUFFER_SIZE), NUMBER(TICK_NS),     NUMBER(NEVER_TICKS),    NUMBER(BACKLOG),
+    NUMBER(SEND_BUFFER), NUMBER(PIECES),      NUMBER(FIRST_DATAGRAM), NUMBER(DATAGRAM_PAIRS),
 };
 
 static const char head[] =
@@ -30,6 +31,7 @@ static const char head[] =
     "static proa_address address[2];\n"
     "static char in[OPS][RECEIVE_MAX], out[OPS][SEND_MAX], path[FDS][64], folder[] = \"/tmp/proa-XXXXXX\";\n"
     "static struct statx status[OPS];\n"
+    "static struct iovec pieces[OPS][PIECES];\n"
     "static proa_datagram arrived[OPS], departing[OPS];\n"
     "static proa_address socket_address[2 * DATAGRAM_PAIRS];\n"
     "static uint32_t kept[BUFFERS];\n"
@@ -194,6 +196,16 @@ static const char head[] =
     "static inline char *fill_file(int a, int size, int offset)\n"
     "{\n"
     "    return memset(out[a], 'a' + offset % 26, (size_t)size);\n"
+    "}\n"
+    "\n"
+    "static inline const struct iovec *cut(int a, char *data, int size)\n"
+    "{\n"
+    "    size_t first = (size_t)size / 3;\n"
+    "\n"
+    "    pieces[a][0] = (struct iovec){data, first};\n"
+    "    pieces[a][1] = (struct iovec){data + first, 0};\n"
+    "    pieces[a][2] = (struct iovec){data + first, (size_t)size - first};\n"
+    "    return pieces[a];\n"
     "}\n"
     "\n"
     "static inline proa_fd leaving(int a, int b)\n"

@@ -35,6 +35,7 @@ enum {
     NEVER_TICKS = 99,
     BACKLOG = 64,
     LINK_MAX = 5,
+    PIECES = 3,         /* of vectors: the middle one is empty */
     SEND_BUFFER = 8192, /* of every connection, so that large sends have to wait */
 };
 
@@ -88,6 +89,10 @@ enum step_trait {
       proa_read(loop, &op[A], on(A, B), in[A], C, D, done))                                                           \
     X(WRITE, STARTS | FINE | LEAVES, FILE_SLOT, FILE_SIZE, 5, idle(A) && is_open(B),                                  \
       proa_write(loop, &op[A], on(A, B), fill_file(A, C, D), C, D, done))                                             \
+    X(READV, STARTS | FINE | LEAVES, FILE_SLOT, FILE_SIZE, 3, idle(A) && is_open(B),                                  \
+      proa_readv(loop, &op[A], on(A, B), cut(A, in[A], C), PIECES, D, done))                                          \
+    X(WRITEV, STARTS | FINE | LEAVES, FILE_SLOT, FILE_SIZE, 3, idle(A) && is_open(B),                                 \
+      proa_writev(loop, &op[A], on(A, B), cut(A, fill_file(A, C, D), C), PIECES, D, done))                            \
     X(FSYNC, STARTS | FINE | LEAVES, FILE_SLOT, NONE, 2, idle(A) && is_open(B),                                       \
       proa_fsync(loop, &op[A], on(A, B), done))                                                                       \
     X(STAT, STARTS | FINE | LEAVES, FILE_SLOT, NONE, 3, idle(A) && is_open(B),                                        \

@@ -36,6 +36,7 @@ static proa_datagram arrived[OPS_IN_ALL], departing[OPS];
 static proa_address socket_address[2 * DATAGRAM_PAIRS];
 static struct statx status[OPS];
 static const proa_open_how how = {O_RDWR | O_CREAT, 0600, 0};
+static struct iovec pieces[OPS][PIECES];
 static char path[FILES][64];
 static int keep;
 
@@ -167,6 +168,16 @@ static char *fill_file(int a, int size, int offset)
     for (int i = 0; i < size; i++)
         out[a][i] = content_of_file((uint64_t)offset + (uint64_t)i);
     return out[a];
+}
+
+static const struct iovec *cut(int a, char *data, int size)
+{
+    size_t first = (size_t)size / 3;
+
+    pieces[a][0] = (struct iovec){data, first};
+    pieces[a][1] = (struct iovec){data + first, 0};
+    pieces[a][2] = (struct iovec){data + first, (size_t)size - first};
+    return pieces[a];
 }
 
 static proa_fd leaving(int a, int b)
