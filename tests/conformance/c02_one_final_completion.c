@@ -359,7 +359,7 @@ static void storm_step(proa_loop *loop, struct slot *slot, int far, uint64_t *se
 static void test_storm(enum family family)
 {
     proa_loop *loop = loop_open();
-    unsigned rounds = test_slow() ? 2000 : 10000;
+    unsigned rounds = test_rounds(10000);
     struct slot slot = {0};
     uint64_t sent = 0;
     char data[64];

@@ -135,7 +135,7 @@ static void chain_open(struct chain *chain, size_t index)
 {
     static char data[16];
 
-    *chain = (struct chain){.lowest = UINTPTR_MAX, .data = data, .left = test_slow() ? CHAIN / 10 : CHAIN};
+    *chain = (struct chain){.lowest = UINTPTR_MAX, .data = data, .left = test_rounds(CHAIN)};
     chain->slot.then = on_link;
     chain->slot.context = chain;
     chain->start = chains[index].start;

@@ -129,7 +129,7 @@ static void test_crowd_closed(uint32_t entries)
 static void test_accept_race(enum family family, bool many)
 {
     proa_loop *loop = loop_open();
-    unsigned rounds = test_slow() ? 200 : 1000, delivered = 0;
+    unsigned rounds = test_rounds(1000), delivered = 0;
     int before = fd_count();
     proa_address bound;
     proa_fd listener = listen_on(loop, family, 64, &bound);
@@ -201,7 +201,7 @@ static uint64_t far_write_pattern(int far, uint64_t at, size_t size)
 static void test_recv_many_race(void)
 {
     proa_loop *loop = loop_open();
-    unsigned rounds = test_slow() ? 500 : 3000;
+    unsigned rounds = test_rounds(3000);
     struct lending lending = {0};
     struct slot slot = {.then = on_lent, .context = &lending};
     uint64_t sent = 0;

@@ -136,7 +136,7 @@ static void on_closed(struct slot *slot, proa_result result)
 static void test_number_comes_back(enum family family, bool relative_eof, uint32_t entries)
 {
     struct reuse reuse = {.loop = loop_open_sized(entries)};
-    unsigned rounds = test_slow() ? 100 : 400;
+    unsigned rounds = test_rounds(500);
 
     test_case("the number comes back, %s%s, queue of %u", family == TCP ? "TCP" : "Unix",
               relative_eof ? ", after end of stream" : "", entries);
@@ -342,7 +342,7 @@ static void test_churn(enum family family)
     enum { BATCH = 16 };
     static struct churn churn;
     proa_loop *loop = loop_open();
-    unsigned rounds = test_slow() ? 60 : 300;
+    unsigned rounds = test_rounds(300);
     proa_address bound;
     proa_fd listener = listen_on(loop, family, 64, &bound);
 

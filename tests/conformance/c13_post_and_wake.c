@@ -122,7 +122,7 @@ static void test_two_loops(void)
     pthread_t threads[2];
 
     test_case("a ball between two loops");
-    court.hits_max = test_slow() ? 2000 : 20000;
+    court.hits_max = test_rounds(5000);
     court.stop[0].then = court.stop[1].then = on_stop;
     REQUIRE(pthread_barrier_init(&court.ready, NULL, 3) == 0);
     for (int i = 0; i < 2; i++)
@@ -205,6 +205,7 @@ static void test_wake_storm(uint32_t entries)
         REQUIRE(pthread_create(&threads[i], NULL, storm, loop) == 0);
     proa_timer_repeat(loop, &tick.op, 1, MS, slot_done);
     for (unsigned i = 0; i < 200; i++) {
+        test_case("a storm of wakes, queue of %u, receive %u", entries, i);
         proa_recv(loop, &receive.op, near, data, sizeof(data), slot_done);
         REQUIRE(write(far, "x", 1) == 1);
         RUN_UNTIL(loop, receive.finals > i);

@@ -229,6 +229,13 @@ bool test_hands_over(void)
     return strcmp(engine_name, "threads") == 0 || test_has(PROA_FEATURE_SQPOLL);
 }
 
+unsigned test_rounds(unsigned rounds)
+{
+    enum { SLOW = 5, HANDS_OVER = 10 };
+
+    return rounds / (test_slow() ? SLOW : 1) / (test_hands_over() ? HANDS_OVER : 1);
+}
+
 bool test_lane(const char *name)
 {
     bool native = strcmp(engine_name, "uring") == 0 || strcmp(engine_name, "threads") == 0;

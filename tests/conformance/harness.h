@@ -32,9 +32,10 @@ const char *test_engine(void);
 bool test_lane(
     const char *name);     /* the loops have that file lane, by default "pool", or "" where the engine needs none */
 bool test_simulated(void); /* the loops are on a machine, whose calls the test's own are, and where time is virtual */
-bool test_has(uint32_t features); /* the test runs with one of them, PROA_FEATURE_... */
-bool test_hands_over(void);       /* other threads make the calls of its ops, each when it has its turn */
-bool test_slow(void);             /* under a sanitizer: do less of what is only more of the same */
+bool test_has(uint32_t features);      /* the test runs with one of them, PROA_FEATURE_... */
+bool test_hands_over(void);            /* other threads make the calls of its ops, each when it has its turn */
+bool test_slow(void);                  /* under a sanitizer: do less of what is only more of the same */
+unsigned test_rounds(unsigned rounds); /* fewer where it is slow, or where each waits for another thread's turn */
 _Noreturn void test_fatal(const char *file, int line, const char *what);
 
 #define REQUIRE(cond) ((cond) ? (void)0 : test_fatal(__FILE__, __LINE__, #cond))
