@@ -62,10 +62,10 @@ struct uring {
     struct descriptor_queue moving; /* and those with a step of a file's send to be made */
     int wake_fd;
     int has_memory_table;
-    int lacks_zero_copy; /* found out with the first send of its kind, or not to be used */
-    int hurry;           /* somebody depends on a relaxed send: the next wait must not sleep over it */
+    int lacks_zero_copy;  /* found out with the first send of its kind, or not to be used */
+    int hurry;            /* somebody depends on a relaxed send: the next wait must not sleep over it */
     struct groups groups; /* of reads and writes that a device is asked for */
-    unsigned chained;    /* datagrams in chains, all of which complete within the next wait */
+    unsigned chained;     /* datagrams in chains, all of which complete within the next wait */
     uint32_t message_count;
     unsigned messages_tail; /* of the submission queue, behind the latest that names a message */
     uint32_t success_first; /* silent[success_first..success_end) have succeeded and are to be reported */

@@ -359,7 +359,8 @@ static void test_groups(void)
     for (size_t i = 0; i < READS; i++) {
         uint64_t before = proa_loop_meters(loop).system_calls;
 
-        CALL(proa_read(loop, &crowd.slots[i].op, proa_fd_of(crowd.file), blocks.aligned[i], BLOCK, i * BLOCK, slot_done));
+        CALL(proa_read(loop, &crowd.slots[i].op, proa_fd_of(crowd.file), blocks.aligned[i], BLOCK, i * BLOCK,
+                       slot_done));
         /* With the first it asks what file that is. */
         if (i == 0 || proa_loop_meters(loop).system_calls == before || !submits_groups())
             continue;
