@@ -277,6 +277,7 @@ static void test_close_accepted(void)
 
     test_case("a close of an accepted socket");
     pair_open(loop, TCP, &near, &far);
+    set_size(near.handle, SO_SNDBUF, 65536); /* left to itself it grows to hold almost all */
     parcel_send(&parcel, near, memory, STUCK);
     RUN_UNTIL(loop, proa_sent(&parcel.slot.op) > 0);
     loop_run_for(loop, MS);
