@@ -17,6 +17,7 @@
 
 #include "engine/file_op.h"
 #include "engine/send_file.h"
+#include "sys/thread.h"
 
 struct crew {
     struct engine_host *host;
@@ -24,6 +25,7 @@ struct crew {
     proa_op *_Atomic come;            /* last one first, chained by `next` */
     struct sys_fault *_Atomic faults; /* the host's plan when the latest of them came */
     atomic_int closing;
+    int gives_way; /* to the loop, when that wakes up: what it has for others then need not wait for a file's turn to end */
     pthread_mutex_t lock; /* of */
     struct op_list queue; /* what no thread has yet */
 };
@@ -173,6 +175,8 @@ static void *serve(void *argument)
     struct crew *crew = self->crew;
     proa_op *op;
 
+    if (crew->gives_way)
+        sys_thread_give_way();
     do {
         wait_for_op(crew);
         op = take_next(crew);
@@ -222,6 +226,7 @@ int pool_open(struct engine_host *host, const uint32_t thread_counts[CREW_COUNT]
     pool->host = host;
     for (size_t i = 0; i < CREW_COUNT; i++) {
         pool->crews[i].host = host;
+        pool->crews[i].gives_way = i == CREW_FILES;
         pthread_mutex_init(&pool->crews[i].lock, NULL);
         sem_init(&pool->crews[i].come_count, 0, 0);
     }
