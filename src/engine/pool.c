@@ -1,8 +1,14 @@
+/* The loop never waits for a thread: one that holds a lock may have lost its processor, to the loop's own neighbours for
+ * one, and then the loop would stand still until that is its turn again. So the loop leaves an op on a stack and counts it;
+ * the threads, who have a lock among themselves, put what has come into a queue. Only to take ops back does the loop take
+ * that lock. */
 #include "engine/pool.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,14 +17,17 @@
 
 #include "engine/file_op.h"
 #include "engine/send_file.h"
+#include "sys/thread.h"
 
 struct crew {
     struct engine_host *host;
-    pthread_mutex_t lock;
-    pthread_cond_t filled;
-    struct op_list queue;     /* what no thread has yet */
-    struct sys_fault *faults; /* the host's plan when the latest of them came */
-    int closing;
+    sem_t come_count;                 /* ops that came and were not looked for yet */
+    proa_op *_Atomic come;            /* last one first, chained by `next` */
+    struct sys_fault *_Atomic faults; /* the host's plan when the latest of them came */
+    atomic_int closing;
+    int gives_way; /* to the loop, when that wakes up: what it has for others then need not wait for a file's turn to end */
+    pthread_mutex_t lock; /* of */
+    struct op_list queue; /* what no thread has yet */
 };
 
 struct pool_thread {
@@ -35,14 +44,20 @@ struct pool {
     struct pool_thread threads[];
 };
 
-void host_post(struct engine_host *host, proa_op *op)
+/* Returns whether the stack was empty. */
+static int push(proa_op *_Atomic *stack, proa_op *op, memory_order order)
 {
-    proa_op *top = atomic_load_explicit(&host->posted, memory_order_relaxed);
+    proa_op *top = atomic_load_explicit(stack, memory_order_relaxed);
 
     do
         op->next = top;
-    while (!atomic_compare_exchange_weak_explicit(&host->posted, &top, op, memory_order_seq_cst, memory_order_relaxed));
-    if (!top)
+    while (!atomic_compare_exchange_weak_explicit(stack, &top, op, order, memory_order_relaxed));
+    return !top;
+}
+
+void host_post(struct engine_host *host, proa_op *op)
+{
+    if (push(&host->posted, op, memory_order_seq_cst))
         host->table->wake(host->engine);
 }
 
@@ -120,25 +135,55 @@ static void run(struct pool_thread *self, proa_op *op)
     host_post(self->crew->host, op);
 }
 
+/* Under the crew's lock. The stack's order is turned round. */
+static void queue_come(struct crew *crew)
+{
+    proa_op *op = atomic_exchange_explicit(&crew->come, NULL, memory_order_acquire), *first = NULL, *next;
+
+    for (; op; op = next) {
+        next = op->next;
+        op->next = first;
+        first = op;
+    }
+    for (op = first; op; op = next) {
+        next = op->next;
+        list_append(&crew->queue, op);
+    }
+}
+
+static proa_op *take_next(struct crew *crew)
+{
+    proa_op *op;
+
+    pthread_mutex_lock(&crew->lock);
+    queue_come(crew);
+    op = list_take_first(&crew->queue);
+    pthread_mutex_unlock(&crew->lock);
+    return op;
+}
+
+static void wait_for_op(struct crew *crew)
+{
+    while (sem_wait(&crew->come_count) < 0)
+        ;
+}
+
+/* An op that was taken back is still counted: there may be none. */
 static void *serve(void *argument)
 {
     struct pool_thread *self = argument;
     struct crew *crew = self->crew;
+    proa_op *op;
 
-    pthread_mutex_lock(&crew->lock);
-    while (!crew->closing || crew->queue.first) {
-        proa_op *op = list_take_first(&crew->queue);
-
-        self->sys.faults = crew->faults;
-        if (!op) {
-            pthread_cond_wait(&crew->filled, &crew->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&crew->lock);
-        run(self, op);
-        pthread_mutex_lock(&crew->lock);
-    }
-    pthread_mutex_unlock(&crew->lock);
+    if (crew->gives_way)
+        sys_thread_give_way();
+    do {
+        wait_for_op(crew);
+        op = take_next(crew);
+        self->sys.faults = atomic_load_explicit(&crew->faults, memory_order_relaxed);
+        if (op)
+            run(self, op);
+    } while (op || !atomic_load(&crew->closing));
     return NULL;
 }
 
@@ -181,8 +226,9 @@ int pool_open(struct engine_host *host, const uint32_t thread_counts[CREW_COUNT]
     pool->host = host;
     for (size_t i = 0; i < CREW_COUNT; i++) {
         pool->crews[i].host = host;
+        pool->crews[i].gives_way = i == CREW_FILES;
         pthread_mutex_init(&pool->crews[i].lock, NULL);
-        pthread_cond_init(&pool->crews[i].filled, NULL);
+        sem_init(&pool->crews[i].come_count, 0, 0);
     }
     for (size_t i = 0; i < CREW_COUNT && error == 0; i++)
         error = start_threads(pool, &pool->crews[i], thread_counts[i]);
@@ -194,23 +240,17 @@ int pool_open(struct engine_host *host, const uint32_t thread_counts[CREW_COUNT]
     return 0;
 }
 
-static void dismiss(struct crew *crew)
-{
-    pthread_mutex_lock(&crew->lock);
-    crew->closing = 1;
-    pthread_cond_broadcast(&crew->filled);
-    pthread_mutex_unlock(&crew->lock);
-}
-
 void pool_close(struct pool *pool)
 {
     for (size_t i = 0; i < CREW_COUNT; i++)
-        dismiss(&pool->crews[i]);
+        atomic_store(&pool->crews[i].closing, 1);
+    for (uint32_t i = 0; i < pool->thread_count; i++)
+        sem_post(&pool->threads[i].crew->come_count);
     for (uint32_t i = 0; i < pool->thread_count; i++)
         pthread_join(pool->threads[i].thread, NULL);
     for (size_t i = 0; i < CREW_COUNT; i++) {
-        pthread_cond_destroy(&pool->crews[i].filled);
         pthread_mutex_destroy(&pool->crews[i].lock);
+        sem_destroy(&pool->crews[i].come_count);
     }
     free(pool);
 }
@@ -225,11 +265,9 @@ void pool_start(struct pool *pool, proa_op *op)
     struct crew *crew = crew_of(pool, op);
 
     op->flags |= OP_POOLED;
-    pthread_mutex_lock(&crew->lock);
-    list_append(&crew->queue, op);
-    crew->faults = pool->host->sys.faults;
-    pthread_mutex_unlock(&crew->lock);
-    pthread_cond_signal(&crew->filled);
+    atomic_store_explicit(&crew->faults, pool->host->sys.faults, memory_order_relaxed);
+    push(&crew->come, op, memory_order_release);
+    sem_post(&crew->come_count);
 }
 
 static proa_op *take_back(struct crew *crew, int (*matches)(const proa_op *op, const void *key), const void *key)
@@ -237,6 +275,7 @@ static proa_op *take_back(struct crew *crew, int (*matches)(const proa_op *op, c
     proa_op *op;
 
     pthread_mutex_lock(&crew->lock);
+    queue_come(crew);
     for (op = crew->queue.first; op && !matches(op, key); op = op->next)
         ;
     if (op)

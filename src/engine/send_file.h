@@ -41,6 +41,7 @@ struct fetch {
     int ended;     /* there was nothing of what was wanted */
     int busy;      /* with the engine, which sends from it */
     int tried;     /* what it has was offered to its socket */
+    int pooled;    /* its job is the pool's */
 };
 
 /* A part of a file that was in memory when it was asked for in that turn of the loop. */
@@ -51,7 +52,9 @@ struct finding {
 
 struct fetches {
     proa_op *waiting_first, *waiting_last; /* sends that wait for one, chained by `link.previous` */
-    unsigned running;                      /* jobs */
+    unsigned running;                      /* jobs, */
+    unsigned pooled, pooled_max;           /* of which so many have a thread of the pool, or may; */
+    struct op_list jobs;                   /* and those that are still to have theirs */
     uint8_t *memory;
     uint64_t turn; /* of the loop */
     struct finding findings[FINDINGS];

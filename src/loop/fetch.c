@@ -1,6 +1,7 @@
 /* Fetching: what a send of a file lacks is read by a thread of the pool, so that the loop never waits for the disk.
  *
- * There is a bounded number of fetches; a send that finds none free waits in turn. For sendfile(2) a fetch is over once its
+ * There is a bounded number of fetches; a send that finds none free waits in turn. And fewer than there are threads run at
+ * a time, so that whoever opens or asks about a file does not wait behind them for the disk. For sendfile(2) a fetch is over once its
  * job is: the pages are there. For copying it has a buffer, which stays with the send until that is empty, unless somebody
  * else has to wait for one: who sends to a slow reader reads again rather than keep it.
  *
@@ -13,7 +14,7 @@
 #include "engine/send_file.h"
 #include "loop/loop.h"
 
-int fetches_open(proa_loop *loop)
+int fetches_open(proa_loop *loop, uint32_t thread_count)
 {
     struct engine_host *host = host_of(loop);
     struct fetches *fetches = calloc(1, sizeof(*fetches));
@@ -21,6 +22,7 @@ int fetches_open(proa_loop *loop)
     host->fetches = fetches;
     if (!fetches)
         return -ENOMEM;
+    fetches->pooled_max = thread_count > 1 ? thread_count - 1 : 1;
     fetches->memory = sys_map(&host->sys, (size_t)FETCH_COUNT * FETCH_SIZE);
     if (!fetches->memory)
         return -ENOMEM;
@@ -181,12 +183,42 @@ static void arrive(proa_loop *loop, struct fetch *fetch, int64_t value)
     settle_next_send(loop, descriptor);
 }
 
+static void pool_jobs(proa_loop *loop)
+{
+    struct fetches *fetches = loop->host.fetches;
+    proa_op *job;
+
+    while (fetches->pooled < fetches->pooled_max && (job = list_take_first(&fetches->jobs))) {
+        proa_owner(job, struct fetch, job)->pooled = 1;
+        fetches->pooled++;
+        pool_start(loop->host.pool, job);
+    }
+}
+
+/* One that is still to have its thread never will. */
+static void stop_job(proa_loop *loop, struct fetch *fetch)
+{
+    struct engine_host *host = host_of(loop);
+
+    if (fetch->pooled) {
+        pool_cancel(host->pool, &fetch->job);
+    } else if (fetch->job.state == OP_IN_FLIGHT) {
+        list_remove(&host->fetches->jobs, &fetch->job);
+        op_done(host, &fetch->job, -ECANCELED);
+    }
+}
+
 static void on_job_done(proa_op *job, proa_result result)
 {
     proa_loop *loop = job->loop;
     struct fetch *fetch = proa_owner(job, struct fetch, job);
 
     loop->host.fetches->running--;
+    if (fetch->pooled) {
+        fetch->pooled = 0;
+        loop->host.fetches->pooled--;
+        pool_jobs(loop);
+    }
     if (fetch->op)
         arrive(loop, fetch, result.value);
     else
@@ -206,10 +238,12 @@ static void start_job(proa_loop *loop, struct fetch *fetch, enum op_kind kind, u
     job->moved = from;
     loop->host.fetches->running++;
     error = op_attach(loop, job);
-    if (error < 0)
+    if (error < 0) {
         op_done(host_of(loop), job, error);
-    else
-        pool_start(loop->host.pool, job);
+        return;
+    }
+    list_append(&loop->host.fetches->jobs, job);
+    pool_jobs(loop);
 }
 
 /* Files read past the page cache want places and sizes that are aligned: to a block of the disk, 4 KiB as a rule. */
@@ -264,7 +298,7 @@ void fetch_stop(proa_loop *loop, proa_op *op)
     op->flags &= ~(unsigned)OP_FETCHING;
     if (fetch) {
         part(fetch);
-        pool_cancel(host->pool, &fetch->job);
+        stop_job(loop, fetch);
     } else {
         stop_waiting(host->fetches, op);
     }

@@ -362,7 +362,7 @@ static int open_parts(proa_loop *loop, proa_loop_options options)
     if (!error)
         error = open_pool(host, &options);
     if (!error)
-        error = fetches_open(loop);
+        error = fetches_open(loop, options.file_threads);
     if (!error)
         error = lane_open(host, options.file_lane, loop->lane_choice);
     return error;

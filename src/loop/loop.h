@@ -165,7 +165,7 @@ void settle_next_send(proa_loop *loop, struct descriptor *descriptor);
 
 /* fetch.c */
 
-int fetches_open(proa_loop *loop);
+int fetches_open(proa_loop *loop, uint32_t thread_count);
 void fetches_close(proa_loop *loop);
 
 /* What the next step of a file's send lacks is fetched; then it is started again. */

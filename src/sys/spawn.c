@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "sys/sys.h"
+#include "sys/thread.h"
 
 enum { STANDARD_COUNT = 3, STACK_SIZE = 32 << 10, INHERITED = -1, NOTHING = -2 };
 
@@ -145,6 +146,7 @@ static int run_program(struct birth *birth)
         return error;
     close_others(birth);
     reset_signals();
+    sys_thread_give_way_no_more();
     return birth->search ? search_and_execute(birth) : execute(birth, birth->program);
 }
 

@@ -19,6 +19,13 @@ int sys_thread_start(struct sys *sys, pthread_t *ret_thread, void *(*function)(v
 void sys_thread_join(struct sys *sys, pthread_t thread);
 void sys_thread_interrupt(struct sys *sys, pthread_t thread);
 
+/* Has the calling thread let others of its process go first when they wake up. It has no less of the processor for it, but
+ * has it later and longer at a time. Where the kernel knows no such wish (before 6.12), nothing happens. */
+void sys_thread_give_way(void);
+
+/* As before. A child inherits the wish. Makes its calls by hand, so that one on our memory may use it. */
+void sys_thread_give_way_no_more(void);
+
 void sys_semaphore_post(struct sys *sys, sem_t *semaphore);
 void sys_semaphore_wait(struct sys *sys, sem_t *semaphore);
 

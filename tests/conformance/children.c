@@ -286,6 +286,50 @@ static int print_descriptors(void)
     return closedir(folder);
 }
 
+/* As the kernel has it: since 6.12 it tells by what slice a thread is scheduled (sched_setattr(2)), before that 0. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t slice_ns, deadline_ns, period_ns;
+};
+
+static uint64_t slice_of(pid_t thread)
+{
+    struct scheduling scheduling = {0};
+
+    return syscall(SYS_sched_getattr, thread, &scheduling, sizeof(scheduling), 0) == 0 ? scheduling.slice_ns : 0;
+}
+
+static int print_slice(void)
+{
+    return printf("%llu\n", (unsigned long long)slice_of(0)) < 0;
+}
+
+static uint64_t longest_slice(void)
+{
+    DIR *folder = opendir("/proc/self/task");
+    uint64_t longest = 0;
+    struct dirent *entry;
+
+    while ((entry = readdir(folder)))
+        if (entry->d_name[0] != '.' && slice_of(atoi(entry->d_name)) > longest)
+            longest = slice_of(atoi(entry->d_name));
+    closedir(folder);
+    return longest;
+}
+
+/* The thread that has made the child is one of those that give way. */
+static void test_scheduling(void)
+{
+    char *arguments[3];
+
+    test_case("the pool's threads give way, its children do not");
+    HOLDS(strtoull(output_of(of_myself(arguments, "slice")), NULL, 10) == slice_of(0));
+    HOLDS(slice_of(0) == 0 || longest_slice() > slice_of(0));
+}
+
 static void test_inheritance(void)
 {
     char *arguments[3], *status[] = {"grep", "Sig[BI]", "/proc/self/status", NULL};
@@ -815,6 +859,7 @@ static void test_all(void)
     test_others();
     test_arguments();
     test_inheritance();
+    test_scheduling();
     test_case("no descriptors but three, close_range(2) refused");
     HOLDS(child_passes(inherit_filtered, NULL));
     test_standard();
@@ -836,6 +881,8 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "descriptors") == 0)
         return print_descriptors();
+    if (argc == 2 && strcmp(argv[1], "slice") == 0)
+        return print_slice();
     test_begin(argc, argv, "children");
     signal(SIGPIPE, SIG_IGN);
     loop = loop_open();

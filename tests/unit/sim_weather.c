@@ -158,6 +158,44 @@ static void test_disk_queue(void)
     leave();
 }
 
+/* Who asks about a file has a place beside those whose files come from the disk, however many they are; and of those none
+ * is lost. The fourth thread takes what is asked as it comes, so that it is told within the time that an op takes. */
+static void test_cold_files(const char *mover)
+{
+    enum { SENDS = 40, SIZE = 100 };
+    static char content[SIZE];
+    static struct slot sends[SENDS];
+    const proa_loop_options options = {.send_file_by = mover};
+    struct slot stat = {0};
+    struct statx status;
+    int64_t near[SENDS], far[SENDS], file;
+    uint64_t start_ns;
+
+    enter((proa_sim_options){.disk_latency_ns = PROA_SECOND_NS, .chances = {.cold_file = CERTAIN}});
+    proa_loop_close(loop);
+    CHECK(proa_loop_open(&loop, &options) == 0);
+    CHECK(proa_sim_put_file(sim, "/cold", content, SIZE) == 0);
+    file = open_file("/cold", O_RDONLY);
+    for (int i = 0; i < SENDS; i++)
+        near[i] = connect_pair(&far[i]);
+    for (int i = 0; i < SENDS; i++) {
+        sends[i] = (struct slot){0};
+        proa_send_file(loop, &sends[i].op, proa_fd_of((int)near[i]), proa_fd_of((int)file), 0, SIZE, on_done);
+    }
+    start_ns = proa_now_refresh(loop);
+    while (proa_now(loop) < start_ns + PROA_SECOND_NS / 10)
+        proa_loop_run(loop, PROA_ONCE);
+    start_ns = proa_now(loop);
+    proa_stat(loop, &stat.op, PROA_CWD, "/cold", 0, STATX_BASIC_STATS, &status, on_done);
+    proa_cancel(&sends[SENDS / 2].op);
+    CHECK(proa_loop_run(loop, PROA_UNTIL_IDLE) == 0);
+    CHECK(stat.value == 0 && stat.at_ns <= start_ns + PROA_SECOND_NS);
+    for (int i = 0; i < SENDS; i++)
+        CHECK(sends[i].completions == 1 && sends[i].value == (i == SENDS / 2 ? -ECANCELED : SIZE));
+    CHECK(sends[SENDS - 1].at_ns > stat.at_ns);
+    leave();
+}
+
 static void test_disk_chances(void)
 {
     char data[1000];
@@ -405,6 +443,8 @@ int main(void)
     test_files();
     test_full_disk();
     test_disk_queue();
+    test_cold_files("sendfile");
+    test_cold_files("copy");
     test_disk_chances();
     test_connection_chances();
     test_transfer_chances();
