@@ -298,7 +298,7 @@ static void settle(void)
     if (machine)
         machine_wait(machine, NULL, NULL, machine_now_ns(machine) + 10000000);
     else
-        usleep(1000);
+        usleep(5000); /* the kernel delivers by a thread of its own where there is much to deliver */
 }
 
 /* What was heard. */
