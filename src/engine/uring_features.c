@@ -24,8 +24,9 @@ struct trial {
 
 static struct io_uring_sqe *next_entry(const struct trial *trial)
 {
-    if (ring_is_full(trial->ring))
-        ring_enter(trial->ring, 0, 0);
+    /* Waiting for the kernel's thread may end before there is room. */
+    while (ring_is_full(trial->ring) && ring_enter(trial->ring, 0, 0) == 0)
+        ;
     return ring_next(trial->ring);
 }
 
