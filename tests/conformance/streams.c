@@ -227,6 +227,7 @@ static void test_slow_reader(enum family family)
     begin(family, (proa_stream_options){.high = 100 * PIECE});
     set_size(near.handle, SO_SNDBUF, 16384);
     under.on_room = produce;
+    threads_await_rest(); /* a sanitizer allocates in each as it starts */
     before = heap_calls();
     produce();
     HOLDS(read_pattern(0, BULK, 50000));
