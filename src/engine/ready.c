@@ -422,7 +422,6 @@ static int64_t try_op(struct sys *sys, struct descriptor *descriptor, proa_op *o
     }
 }
 
-/* Its results are settled before the next one's turn. */
 /* What became of a try. Returns 1 with `*completion` to be reported, or 0 where the op waits on. */
 static size_t conclude(struct ready_engine *self, struct descriptor *descriptor, struct completion *completion)
 {

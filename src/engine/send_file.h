@@ -24,7 +24,7 @@ enum { FETCH_NEEDED = INT32_MIN };
 enum { FETCH_COUNT = 32, FETCH_SIZE = 256 << 10, SEND_STEP = 1 << 20, FINDINGS = 16 };
 
 enum send_file_choice {
-    SEND_BY_COPY = 1 << 0,   /* else by sendfile(2) */
+    SEND_BY_COPY = 1 << 0,   /* else by the kernel alone: sendfile(2) where nothing else is said */
     SEND_WARMED = 1 << 1,    /* what the next step needs has just been fetched */
     SEND_UNCACHED = 1 << 2,  /* the file is read past the page cache (O_DIRECT): always waits for the disk */
     SEND_BY_SPLICE = 1 << 3, /* while the socket takes steps whole */

@@ -1,9 +1,9 @@
 /* Fetching: what a send of a file lacks is read by a thread of the pool, so that the loop never waits for the disk.
  *
  * There is a bounded number of fetches; a send that finds none free waits in turn. And fewer than there are threads run at
- * a time, so that whoever opens or asks about a file does not wait behind them for the disk. For sendfile(2) a fetch is over once its
- * job is: the pages are there. For copying it has a buffer, which stays with the send until that is empty, unless somebody
- * else has to wait for one: who sends to a slow reader reads again rather than keep it.
+ * a time, so that whoever opens or asks about a file does not wait behind them for the disk. For the movers that copy nothing
+ * a fetch is over once its job is: the pages are there. For copying it has a buffer, which stays with the send until that is
+ * empty, unless somebody else has to wait for one: who sends to a slow reader reads again rather than keep it.
  *
  * While it waits the send is the first of its descriptor, which counts as sending, so that nothing behind it moves. A job
  * whose send has ended goes on until a thread is done with it; it holds the file open as any op does. */
